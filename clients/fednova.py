@@ -1,6 +1,6 @@
 """FedNova's client half (Wang et al. 2020, arXiv:2007.07481): a client reports the weight of its steps."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -15,7 +15,6 @@ class FedNova(FedProx):
 
     NEEDS_ONE_RATE = True
     mu: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    form: Literal["squared"] = "squared"  # with the norm, gradients in a step have no known weights
 
     def validate(self) -> None:
         """Refuse steps of unknown ||a_i||_1; clipping only affects the contribution of the proximal term."""

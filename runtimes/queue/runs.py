@@ -110,9 +110,11 @@ def _runs_of_entry(name: str, entry: Entry, directory: Path) -> Iterator[Run]:
         points = [point for point in experiment.points() if point in selection]
         if not points:
             raise UserError(f"no run has all of the labels {', '.join(entry.only)}")
+        if not entry.code:  # another checkout may have other rules and keys
+            experiment.check_assignments(entry.overrides, selection)
         for point in points:
             overrides = {**point.overrides, **entry.overrides}
-            if not entry.code:  # another checkout may have other keys
+            if not entry.code:
                 Config.from_flat(merge(point.overrides, entry.overrides))
             yield Run(name, entry, point.name, overrides, directory)
     except UserError as error:

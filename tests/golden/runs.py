@@ -96,6 +96,7 @@ RUNS: dict[str, dict[str, Value]] = {
     "fedntd": {},
     "fedper": {},
     "fedprox": {"method.mu": 0.5},
+    "fedprox-norm": {"method.mu": 0.5},
     "fedrep": {"local.epochs": 2},
     "fedrod": _LONG_TAIL,
     "fedrolex": _WIDTHS,

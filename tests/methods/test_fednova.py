@@ -3,8 +3,6 @@
 import pytest
 
 from clients.local.step_weights import step_weight_norm
-from clients.registry import load_method
-from common.errors import UserError
 from tests.methods.quadratics import LR, Federation, close
 
 
@@ -80,9 +78,3 @@ def test_mu_zero_is_fedavg() -> None:
     other = Federation("fednova", quadratics, [3, 3], local=LR, mu=0.0)
     for _ in range(4):
         assert other.round() == pytest.approx(plain.round(), abs=1e-12)
-
-
-@pytest.mark.parametrize("method", ["fednova", "heteronova"])
-def test_a_penalty_by_distance_is_refused_since_the_weights_of_its_steps_are_not_known(method: str) -> None:
-    with pytest.raises(UserError, match=r"method\.form must be 'squared', not 'norm'"):
-        load_method(method, {"mu": 0.1, "form": "norm"})

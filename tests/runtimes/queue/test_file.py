@@ -46,6 +46,10 @@ from tests.runtimes.queue.folder import Folder, Output
             "[entries.a]\nexperiment = 'experiments/course/b4-heterogeneity.toml'\nonly = ['j5']",
             "entries.a: --only: no axis has a label 'j5'",
         ),
+        (
+            "[entries.a]\nexperiment = 'experiments/course/a2-localsgd.toml'\nset.evaluate.every-steps = 0",
+            "entries.a: --set evaluate.every-steps: the axis 'workers' sets it ('k2')",
+        ),
     ],
 )
 def test_a_bad_file_is_one_line(text: str, message: str, folder: Folder, capsys: Output) -> None:

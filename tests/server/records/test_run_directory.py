@@ -39,18 +39,18 @@ class TestRunDirectory:
         assert stored == config
 
     def test_config_toml_has_the_parameters_of_what_is_named_and_no_others(self, tmp_path: Path) -> None:
-        config = make_config({"method.name": "fedprox", "method.mu": 0.25, "partition.name": "iid"})
+        config = make_config({"method.name": "fednova", "method.mu": 0.25, "partition.name": "iid"})
         run = RunDirectory(tmp_path / "run", config, resume=False)
         run.write_summary({})
         run.close()
         lines = (run.path / "config.toml").read_text("utf-8").splitlines()
-        assert {"method.mu = 0.25", '# method.form = "squared"', "# partition.stratified = true"} <= set(
+        assert {"method.mu = 0.25", "# method.server-momentum = 0.0", "# partition.stratified = true"} <= set(
             lines
         )
         assert not any("partition.alpha" in line or "participation.gamma" in line for line in lines)
         summary = json.loads((run.path / "summary.json").read_text("utf-8"))
         assert summary["config"] == parse_toml("\n".join(lines), "config.toml")
-        assert summary["defaults"]["method.form"] == "squared"
+        assert summary["defaults"]["method.server-momentum"] == 0.0
         assert "method.mu" not in summary["defaults"]
 
     def test_a_directory_that_holds_a_run_is_refused(self, tmp_path: Path) -> None:
