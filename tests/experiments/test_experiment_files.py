@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from common.config import Config
 from common.config_values import merge
 from common.defaults import PROJECT_ROOT
 from common.errors import UserError, unknown_name
-from common.experiment import Experiment, Point
+from common.experiment import Experiment, LabelFilter, Point
 from common.experiment_file import parse_experiment
 from common.sections import Value
 from datasets import configured
@@ -26,7 +27,7 @@ from datasets.noise import feature_noise_of_clients as noisy_clients
 from runtimes.queue.file import read_queue_file
 from runtimes.queue.runs import runs_of
 from runtimes.sequential import SequentialGrid
-from runtimes.sweep import PlannedRun, plan
+from runtimes.sweep import PlannedRun, add_axes, plan
 from server.preparation import make_parts
 
 QUEUES = sorted((PROJECT_ROOT / "experiments" / "queues").glob("*.toml"))
@@ -178,6 +179,22 @@ def test_a_tenth_of_the_rounds() -> None:
     runs = plan(read(file), options("--rounds-scale", "0.1"), Path("runs"))
     found = {item.name: (item.config.rounds, item.config.evaluate.every) for item in runs[:3]}
     assert found == {"iid,j4": (200, 50), "iid,j8": (100, 25), "iid,j16": (50, 10)}
+
+
+def commands(file: Path) -> list[list[str]]:
+    """Return the arguments of ``run_simulation.py`` in the comments of a file."""
+    comments = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
+    text = "\n".join(comments).replace("\\\n", " ")
+    return [shlex.split(found) for found in re.findall(r"python run_simulation\.py ([^`\n]*)", text)]
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if commands(file)], ids=lambda file: file.stem)
+def test_the_commands_in_its_comments_are_possible(file: Path, tmp_path: Path) -> None:
+    for arguments in commands(file):
+        given = options(*arguments)
+        assert PROJECT_ROOT / given.experiment == file
+        experiment = add_axes(read(file), given)
+        assert plan(experiment, given, tmp_path, LabelFilter(given.only, experiment.axes))
 
 
 @pytest.mark.parametrize("file", QUEUES, ids=lambda file: file.stem)
