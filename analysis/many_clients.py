@@ -5,16 +5,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from analysis.style import PALETTE, integer_ticks
-from common import client_tables
 
 # A figure is about 2000 pixels wide: beyond this number, clients are not drawn individually.
 MAX_DRAWN = 500
 _MAX_BINS = 50
-
-
-def evenly_spaced(count: int) -> npt.NDArray[np.int64]:
-    """Return at most ``MAX_DRAWN`` of the positions 0 to count - 1, including the first and the last."""
-    return client_tables.evenly_spaced(count, MAX_DRAWN)
 
 
 def group_means(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

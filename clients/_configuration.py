@@ -34,7 +34,7 @@ def complete(config: Config, given: Container[str] = ()) -> Config:
     make_optimizer([torch.zeros(1, requires_grad=True)], config.optimizer)
     declared_for_training(config)
     method = method_of(config)
-    check_needs("method", method.declared, method.parameters, method.needs, given)
+    check_needs(method.declared, method.parameters, method.needs, given)
     _check_topology(config, method, given)
     _check_compression(config, method)
     _check_unused(config, method, given)

@@ -82,10 +82,10 @@ def leave_to_others() -> None:
 
 
 def seeded_if_drawn(
-    seed: int, device: torch.device | str = "cpu", own: Iterable[Generator] = ()
+    device: torch.device | str, own: Iterable[Generator] = ()
 ) -> contextlib.AbstractContextManager[Callable[[], bool]]:
-    """Act as ``seeded_globally`` for code that may draw; do nothing in a thread whose code never does."""
-    return seeded_globally(seed, device, own, needed=not _are_left_to_others())
+    """Act as ``seeded_globally(0)`` for code that may draw; do nothing in a thread whose code never does."""
+    return seeded_globally(0, device, own, needed=not _are_left_to_others())
 
 
 def _are_left_to_others() -> bool:

@@ -29,16 +29,6 @@ def available_plugins(package: ModuleType, base: type | None = None) -> list[str
     ]
 
 
-def load_plugin(package: ModuleType, name: str) -> ModuleType | None:
-    """Import ``<package>/<name>.py``; None if there is no such file, or it is a helper."""
-    module_name = name.replace("-", "_")
-    if module_name.startswith("_") or module_name not in {
-        module.name for module in pkgutil.iter_modules(package.__path__)
-    }:
-        return None
-    return importlib.import_module(f"{package.__name__}.{module_name}")
-
-
 def find_class(module: ModuleType, base: type[T]) -> type[T] | None:
     """Return the class that `module` itself defines as a subclass of `base`, if there is one.
 

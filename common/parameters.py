@@ -68,27 +68,25 @@ class Needs:
             return value not in self.other_than
         return value in self.values if self.values else bool(value)
 
-    def described(self, section: str) -> str:
-        """Return the setting that would meet the condition."""
-        key = f"{section}.{self.parameter.replace('_', '-')}"
+    @property
+    def described(self) -> str:
+        """The setting that would meet the condition."""
+        key = f"method.{self.parameter.replace('_', '-')}"
         if self.other_than:
             return f"{key} other than {' and '.join(map(repr, self.other_than))}"
         return f"{key} = {' or '.join(map(repr, self.values))}" if self.values else f"{key} that is not off"
 
 
 def check_needs(
-    section: str,
     declared: Mapping[str, tuple[Any, Any]],
     parameters: Mapping[str, Any],
     needs: Mapping[str, Needs],
     given: Container[str] = (),
 ) -> None:
-    """Refuse parameters that are set but have no effect.
+    """Refuse parameters of a method that are set but have no effect.
 
     Parameters
     ----------
-    section : str
-        The section in which they are set.
     declared : mapping
         name → (annotation, default).
     parameters : mapping
@@ -109,13 +107,13 @@ def check_needs(
         for declares in (name, need.parameter):
             if declares not in declared:
                 hint = nearest(declares, declared)
-                raise UserError(f"NEEDS names '{declares}', which is not a parameter {section}.*{hint}")
-        key = f"{section}.{name.replace('_', '-')}"
+                raise UserError(f"NEEDS names '{declares}', which is not a parameter method.*{hint}")
+        key = f"method.{name.replace('_', '-')}"
         is_set = key in given or parameters[name] != declared[name][1]
         if is_set and not need.are_met(parameters):
             raise NoEffectError(
                 key,
-                f"{key} = {parameters[name]!r} would have no effect: it needs {need.described(section)}; set"
+                f"{key} = {parameters[name]!r} would have no effect: it needs {need.described}; set"
                 " that, or leave it out",
             )
 

@@ -18,7 +18,7 @@ import models.architectures
 from common.errors import UnknownNameError, UserError, described, shown
 from common.global_generators import seeded_globally
 from common.memory import physical_bytes, within_memory
-from common.package_modules import available_plugins, load_plugin
+from common.package_modules import available_plugins
 from common.parameters import Declared, function_parameters, once_per_owner, parse_parameters
 from common.plugin_kinds import MODEL
 from common.plugins import find_function, names, unknown
@@ -97,7 +97,7 @@ def build_model(
 
 def available_models() -> list[str]:
     """Return the sorted names of the project's and the plug-ins' models."""
-    helpers = {name for name in available_plugins(_PACKAGE) if not _has_build(name)}
+    helpers = {name for name in available_plugins(_PACKAGE) if not hasattr(_module(name), MODEL.function)}
     return [name for name in names(MODEL) if name not in helpers]
 
 
@@ -161,24 +161,20 @@ def _check_size(asks: str, build: Callable[[], nn.Module]) -> None:
         raise UserError(f"{asks} has {size / 1e9:.0f} GB of weights, more than this machine's memory")
 
 
-def _has_build(name: str) -> bool:
-    return hasattr(load_plugin(_PACKAGE, name), MODEL.function)
-
-
-def _library(name: str) -> ModuleType:
-    # Imported here: a library is slow to import, and most runs use one of the project's models.
-    return importlib.import_module(f"{_PACKAGE.__name__}.from_{name}")
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{_PACKAGE.__name__}.{name.replace('-', '_')}")
 
 
 def _find_build(name: str) -> Callable[..., nn.Module]:
     library, separator, inner = name.partition(":")
     if separator and library in LIBRARIES:
-        found: Callable[..., nn.Module] = _library(library).find_build(inner)
+        # Imported here: a library is slow to import, and most runs use one of the project's models.
+        found: Callable[..., nn.Module] = _module(f"from_{library}").find_build(inner)
         return found
     try:
         return find_function(MODEL, name)
     except UnknownNameError:
-        if name in _library("torchvision").available():
+        if name in _module("from_torchvision").available():
             raise UserError(
                 f"model.name: there is no '{name}' here; did you mean 'torchvision:{name}'?"
             ) from None

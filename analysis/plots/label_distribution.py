@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from analysis.many_clients import MAX_DRAWN, draw_histogram, evenly_spaced
+from analysis.many_clients import MAX_DRAWN, draw_histogram
 from analysis.reading.run_directory import read_label_distribution
 from analysis.style import PALETTE, TEXT_SIZE, integer_ticks, label_axes, new_figure, panels, save
+from common.client_tables import evenly_spaced
 
 # With more clients than this, bubbles shrink to a few pixels and a heat map reads better.
 MAX_BUBBLE_CLIENTS = 150
@@ -32,7 +33,7 @@ def plot(run_dir: Path) -> Path:
     """
     counts = read_label_distribution(run_dir)
     sizes, is_sample = counts.sum(axis=1), len(counts) > MAX_DRAWN
-    counts = counts.iloc[evenly_spaced(len(counts))]
+    counts = counts.iloc[evenly_spaced(len(counts), MAX_DRAWN)]
     width, height = _size_of_grid(counts)
     figure = new_figure(width + 1.5, height + 2.5)
     size_axes, class_axes = figure.subplots(2, 1, sharex=not is_sample, height_ratios=[1.3, height])
@@ -68,7 +69,7 @@ def plot_side_by_side(splits: Mapping[str, pd.DataFrame], path: Path) -> Path:
     path : pathlib.Path
         The picture.
     """
-    shown = {name: table.iloc[evenly_spaced(len(table))] for name, table in splits.items()}
+    shown = {name: table.iloc[evenly_spaced(len(table), MAX_DRAWN)] for name, table in splits.items()}
     per_row = min(len(shown), _MAX_IN_A_ROW)
     figure = new_figure(_PANEL[0] * per_row, _PANEL[1] * -(-len(shown) // per_row))
     for axes, (name, counts) in zip(panels(figure, len(shown), per_row), shown.items(), strict=True):

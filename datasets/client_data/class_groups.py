@@ -30,12 +30,12 @@ def cumulative_groups(counts: IndexArray) -> IndexArray:
     return groups
 
 
-def count_groups(counts: IndexArray, many: int = 100, few: int = 20) -> IndexArray:
-    """Return the group of each class by its training samples: head above `many`, tail below `few`.
+def count_groups(counts: IndexArray) -> IndexArray:
+    """Return the group of each class by its training samples: head above 100, tail below 20.
 
     Liu et al., "Large-Scale Long-Tailed Recognition in an Open World" (CVPR 2019).
     """
     groups = np.ones(len(counts), dtype=np.int64)
-    groups[counts > many] = 0
-    groups[counts < few] = 2
+    groups[counts > 100] = 0
+    groups[counts < 20] = 2
     return groups

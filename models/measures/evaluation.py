@@ -74,7 +74,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[Callable[[], bool]]:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     model.eval()
     try:
-        with seeded_if_drawn(0, device, own_generators(model)) as drew:
+        with seeded_if_drawn(device, own_generators(model)) as drew:
             yield drew
     finally:
         for module, mode in modes:

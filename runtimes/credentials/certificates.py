@@ -13,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from common.errors import UserError
 
 CA_DAYS = 3650
+_AUTHORITY = "flowerbed authority"
 LOCAL_NAMES = ("127.0.0.1",)  # used by Flower's own processes on the server
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _BACKDATED = datetime.timedelta(minutes=5)  # for nodes with slow clocks
@@ -58,7 +59,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 def make_authority(key: PrivateKey, days: int = CA_DAYS) -> x509.Certificate:
     """Return a self-signed certificate of the authority with this key."""
     public = key.public_key()
-    builder = _builder("flowerbed authority", "flowerbed authority", days).public_key(public)
+    builder = _builder(_AUTHORITY, days).public_key(public)
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=True, path_length=0), True),
         (_usage(signs_certificates=True), True),
@@ -73,7 +74,7 @@ def make_server_certificate(
     """Return a server's certificate for names; it never outlives the authority's."""
     public = key.public_key()
     subject = next((name for name in names if name not in LOCAL_NAMES), names[0])
-    builder = _builder(subject[:64], "flowerbed authority", days, authority.not_valid_after_utc)
+    builder = _builder(subject[:64], days, authority.not_valid_after_utc)
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.SubjectAlternativeName([server_name(name) for name in names]), False),
         (x509.BasicConstraints(ca=False, path_length=None), True),
@@ -107,16 +108,14 @@ def is_early(certificate: x509.Certificate) -> bool:
     return datetime.datetime.now(datetime.UTC) < certificate.not_valid_before_utc
 
 
-def _builder(
-    subject: str, issuer: str, days: int, latest: datetime.datetime | None = None
-) -> x509.CertificateBuilder:
+def _builder(subject: str, days: int, latest: datetime.datetime | None = None) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     end = now + datetime.timedelta(days=days)
     end = min(end, latest) if latest else end
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _AUTHORITY)]))
         .serial_number(x509.random_serial_number())
         .not_valid_before(min(now, end) - _BACKDATED)
         .not_valid_after(end)

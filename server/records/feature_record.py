@@ -13,7 +13,12 @@ from common.config import Config
 from common.device import resolve_device
 from common.errors import UserError
 from common.files import write_atomic
-from common.neural_collapse import (
+from common.records import Tensors
+from datasets.dataset import Dataset
+from datasets.transforms import make_normalizer
+from models.classifier import as_classifier
+from models.heads.realignment import WEIGHT, head_of_model, logits
+from models.measures.neural_collapse import (
     ClassStatistics,
     class_statistics,
     equinorm_and_equiangularity,
@@ -24,11 +29,6 @@ from common.neural_collapse import (
     spread,
     within_class_variability,
 )
-from common.records import Tensors
-from datasets.dataset import Dataset
-from datasets.transforms import make_normalizer
-from models.classifier import as_classifier
-from models.heads.realignment import WEIGHT, head_of_model, logits
 from server.records.run_directory import RunDirectory
 
 OWN_HEAD = "classifier"

@@ -8,22 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.many_clients import MAX_DRAWN, draw_histogram, evenly_spaced, group_means
+from analysis.many_clients import MAX_DRAWN, draw_histogram, group_means
 from analysis.plots import label_distribution
 from analysis.plots.label_distribution import plot as plot_label_distribution
 from analysis.plots.participation import plot as plot_participation
 from analysis.style import new_figure
 from tests.analysis.conftest import picture_is_drawn, write_clients, write_label_distribution
 from tests.analysis.plots.test_participation import write_participation
-
-
-@given(st.integers(1, 5 * MAX_DRAWN))
-def test_the_sample_is_even_and_has_both_ends(count):
-    chosen = evenly_spaced(count)
-    assert len(chosen) == min(count, MAX_DRAWN)
-    assert chosen[0] == 0
-    assert chosen[-1] == count - 1
-    assert count == 1 or np.ptp(np.diff(chosen)) <= 1
 
 
 def test_few_values_are_their_own_means():

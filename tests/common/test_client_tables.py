@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.client_tables import MAX_ROWS, evenly_spaced, read_counts, read_table, write_counts, write_table
 from common.errors import UserError
@@ -69,6 +71,10 @@ def test_counts_of_a_class_that_does_not_exist_are_damaged(tmp_path: Path) -> No
         read_counts(tmp_path / "labels.csv", 2)
 
 
-def test_evenly_spaced_positions_include_both_ends() -> None:
-    assert evenly_spaced(4, 10).tolist() == [0, 1, 2, 3]
+@given(st.integers(1, 2500))
+def test_evenly_spaced_positions_include_both_ends(count: int) -> None:
+    chosen = evenly_spaced(count, 500)
+    assert len(chosen) == min(count, 500)
+    assert (chosen[0], chosen[-1]) == (0, count - 1)
+    assert count == 1 or np.ptp(np.diff(chosen)) <= 1
     assert evenly_spaced(11, 3).tolist() == [0, 5, 10]

@@ -91,7 +91,7 @@ def optimizer_form(section: OptimizerSection, params: Tensors) -> Tensors:
     optimizer = make_optimizer(tried.values(), section)
     for param in tried.values():
         param.grad = torch.zeros_like(param) if param.requires_grad else None
-    with seeded_if_drawn(0, next(iter(tried.values())).device):
+    with seeded_if_drawn(next(iter(tried.values())).device):
         optimizer.step()
     return optimizer_state(optimizer, tried)
 

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from common.errors import UserError
-from common.neural_collapse import class_statistics
 from datasets.configured import open_dataset
 from datasets.dataset import Dataset, Split
 from datasets.transforms import make_normalizer
 from models.classifier import Classifier, as_classifier
 from models.configured import build_configured_model
+from models.measures.neural_collapse import class_statistics
 from server.records.feature_record import FeatureRecord
 from tests.conftest import Runner, small_config
 

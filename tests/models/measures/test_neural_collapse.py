@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.neural_collapse import (
+from models.measures.neural_collapse import (
     ClassStatistics,
     centred_means,
     class_statistics,
