@@ -9,7 +9,6 @@ from flwr.serverapp import Grid
 from clients._configuration import complete
 from common.config import Config
 from common.files import expanded
-from datasets.dataset import Dataset
 from datasets.partition_report import write_partition
 from datasets.partition_scheme import partition_clients
 from server.checkpoints.checkpoint import CheckpointStore
@@ -19,7 +18,7 @@ from server.messages.discovery import count_nodes
 from server.messages.divergence import advice
 from server.messages.messenger import Messenger, StateKeeper, write_nodes
 from server.observers import Observers
-from server.parts import Run
+from server.parts import Parts, Run
 from server.preparation import make_parts
 from server.privacy import privacy_summary
 from server.records.feature_noise import write_noise_examples
@@ -34,9 +33,9 @@ from server.records.run_directory import (
 )
 from server.records.topology import write_topology
 from server.round_loop import RoundLoop
-from server.sizes import size_remarks, write_sizes
+from server.sizes import write_sizes
 from server.stacking import with_settled_stack
-from server.start_remarks import start_remarks, weighting_remark
+from server.start_remarks import start_remarks
 
 
 def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Path:
@@ -60,32 +59,19 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     parts = make_parts(config, grid, progress.note)
     parts = with_settled_stack(parts, grid, path, progress.note)
     config = parts.config
-    strategy, participation, dataset = parts.strategy, parts.participation, parts.dataset
-    evaluation, clients = parts.evaluation, parts.clients
     observers = Observers(parts)
 
     run_directory = RunDirectory(path, config, config.run.resume)
     progress = LoggedProgress(progress, run_directory.log)
     try:
-        names = (dataset.class_names or ("samples",)) if config.clients.report_labels else ()
-        run_directory.write_label_distribution(clients.num_examples, clients.label_counts, names)
-        write_nodes(run_directory, grid, clients)
-        partition_hash = _write_partition(path / "partition.npz", config, dataset)
-        write_participation(path / "participation.csv", participation)
-        write_sizes(path / "sizes.csv", parts.population)
-        write_topology(path / "topology.csv", config, strategy)
-        write_noise_examples(path / "feature_noise.npz", config)
-        for remark in (*dataset.remarks, *start_remarks(parts)):
+        partition_hash = _write_facts(run_directory, grid, parts)
+        for remark in start_remarks(parts):
             progress.note(remark)
-        for remark in size_remarks(evaluation.selections, parts.population):
-            progress.note(remark)
-        if participation.scheme.aggregates_uniformly:
-            progress.note(weighting_remark(strategy, config))
-        advise = functools.partial(advice, config, strategy)
+        advise = functools.partial(advice, config, parts.strategy)
         stored = checkpoints.client_state
         if isinstance(grid, StateKeeper):
             grid.spill_below(path / "states")
-        messenger = Messenger(config, grid, clients, run_directory, progress, stored, advise)
+        messenger = Messenger(config, grid, parts.clients, run_directory, progress, stored, advise)
         loop = RoundLoop(Run(parts, messenger, run_directory, checkpoints, progress), observers)
         for remark in filter(None, (lost, *checkpoints.passed_over)):
             progress.note(remark)
@@ -109,12 +95,20 @@ def run_experiment(config: Config, grid: Grid, progress: ProgressDisplay) -> Pat
     return path
 
 
-def _write_partition(path: Path, config: Config, dataset: Dataset) -> dict[str, str]:
-    """Write which client holds which training samples; return the hash for the summary, if it is known."""
+def _write_facts(run_directory: RunDirectory, grid: Grid, parts: Parts) -> dict[str, str]:
+    """Write what is known before the first round; return the partition's hash for the summary, if known."""
+    config, dataset, clients, path = parts.config, parts.dataset, parts.clients, run_directory.path
+    names = (dataset.class_names or ("samples",)) if config.clients.report_labels else ()
+    run_directory.write_label_distribution(clients.num_examples, clients.label_counts, names)
+    write_nodes(run_directory, grid, clients)
+    write_participation(path / "participation.csv", parts.participation)
+    write_sizes(path / "sizes.csv", parts.population)
+    write_topology(path / "topology.csv", config, parts.strategy)
+    write_noise_examples(path / "feature_noise.npz", config)
     if config.partition.name == "node":
         return {}
     partition = partition_clients(config, dataset)
-    write_partition(path, partition)
+    write_partition(path / "partition.npz", partition)
     return {"partition_sha256": partition.sha256}
 
 

@@ -12,6 +12,7 @@ from models.batch_norm import batch_norm_layers
 from server.messages.client_registry import ClientRegistry
 from server.parts import Parts
 from server.privacy import privacy_remarks
+from server.sizes import size_remarks
 from strategies.fedavg import FedAvg
 
 
@@ -19,6 +20,7 @@ def start_remarks(parts: Parts) -> Iterator[str]:
     """Yield remarks that users should see before the run starts."""
     config, evaluation, clients = parts.config, parts.evaluation, parts.clients
     num_samples, num_held = len(parts.dataset.train), int(clients.num_examples.sum())
+    yield from parts.dataset.remarks
     yield from getattr(evaluation.model, "remarks", ())
     if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
@@ -56,9 +58,12 @@ def start_remarks(parts: Parts) -> Iterator[str]:
             f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"
             " with the clients: test_accuracy is that of a model which has them as they are initially"
         )
+    yield from size_remarks(evaluation.selections, parts.population)
+    if parts.participation.scheme.aggregates_uniformly:
+        yield _weighting_remark(parts.strategy, config)
 
 
-def weighting_remark(strategy: FedAvg, config: Config) -> str:
+def _weighting_remark(strategy: FedAvg, config: Config) -> str:
     """Return how replies weigh under a participation scheme that is defined with equal weights."""
     weighting = f"method.weighting is '{strategy.weighting}'"
     if not strategy.weighs_replies:
