@@ -129,7 +129,7 @@ def _local_only(config: Config) -> dict[str, Value]:
             del values[key]  # who takes part is as before
         else:
             values = _reset(values, section)
-    values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
+    values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": "", "analysis.sharpness-images": 0}
     if arrivals := arrivals_per_round(config):
         values["clients.fraction"] = arrivals / config.clients.count
     if config.stop.metric != "train_loss":  # there is no global model

@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -101,6 +103,7 @@ def run(config: Config, run_directory: str) -> None:
         from common.flower import RUN_ID, SERVER_NODE_ID
         from server.app import app
 
+    logging.getLogger("flwr").setLevel(logging.WARNING)  # its strategies print several lines a round
     run_config = config.flat() | {"run.directory": run_directory}
     with make_grid(config) as grid:
         app(grid, Context(RUN_ID, SERVER_NODE_ID, {}, RecordDict(), run_config))
@@ -108,6 +111,13 @@ def run(config: Config, run_directory: str) -> None:
 
 def make_grid(config: Config) -> LocalGrid:
     """Create the Grid that ``runtime.name`` selects; Ray is imported only if it is selected."""
+    idle = {
+        "failures.deadline": config.failures.deadline > 0,
+        "resources.clients-per-node": config.resources.clients_per_node > 1,
+    }
+    for key, is_set in idle.items():
+        if is_set:
+            warnings.warn(f"{key} has no effect: it is for Flower's own runtimes", stacklevel=2)
     if config.runtime.name == "ray":
         from runtimes.ray.grid import RayGrid
 

@@ -84,6 +84,10 @@ def _check_without_model(config: Config) -> None:
             f"{key} = {config.flat()[key]!r} would have no effect: clients of '{name}' keep the whole model;"
             " leave it out"
         )
+    if config.analysis.sharpness_images > 0:
+        raise UserError(
+            f"analysis.sharpness-images measures the global model, and clients of '{name}' keep it whole"
+        )
     for key in keys_looking_at(config, "test", "validation"):
         raise UserError(f"{key} looks at the global model, and clients of '{name}' keep the whole model")
 

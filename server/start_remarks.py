@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from common.config import Config
 from common.defaults import default_values
@@ -34,7 +35,7 @@ def start_remarks(parts: Parts) -> Iterator[str]:
         )
     if not (config.clients.evaluate_fraction or clients.is_personalised):
         yield from _without_client_tests(config)
-    yield from _speed_remarks(config)
+    yield from _speed_remarks(config, evaluation.model)
     yield from privacy_remarks(config)
     made = config.local.step_plan().first_step(config.rounds + 1)
     if config.steps.rule == "fixed" and made < config.local.total_steps:
@@ -102,8 +103,10 @@ def _beyond_the_run(config: Config) -> Iterator[str]:
             yield f"{key} lists no round up to rounds = {config.rounds}: nothing of it is recorded"
 
 
-def _speed_remarks(config: Config) -> Iterator[str]:
-    """Yield remarks on what makes steps slow on this machine."""
+def _speed_remarks(config: Config, model: nn.Module) -> Iterator[str]:
+    """Yield remarks on what makes steps slow on this machine, and what cannot make them fast."""
+    if config.local.channels_last and not any(param.dim() == 4 for param in model.parameters()):
+        yield "local.channels-last has no effect: the model has no two-dimensional convolutions"
     if resolve_device(config.device).type != "cpu":
         return
     is_fast = has_fast_bfloat16()

@@ -164,14 +164,17 @@ def test_skewed_participation_leaves_no_trace() -> None:
     )
 
 
-def test_the_floor_has_nothing_that_changes_or_weighs_what_is_sent() -> None:
+def test_the_floor_has_nothing_that_changes_weighs_or_measures_what_is_sent() -> None:
     config = federated(
+        analysis__sharpness_images=8,
+        analysis__update_rounds="1",
         attack__name="sign-flip",
         batch_norm__policy="recalibrate",
         participation__name="skewed",
         participation__correction="inverse-inclusion",
     )
     floor = derive(config, "local-only", no_sizes)
+    assert (floor.analysis.sharpness_images, floor.analysis.update_rounds) == (0, "")
     assert floor.attack.name == "none"
     assert floor.batch_norm.policy == "average"
     assert floor.participation.name == "skewed"

@@ -223,6 +223,10 @@ class TestPersonalParts:
         with pytest.raises(UserError, match="looks at the global model, and clients of 'local-only' keep"):
             run_small("run", method__name="local-only", **looking)
 
+    def test_the_sharpness_of_a_global_model_that_is_not_there_is_refused(self, run_small: Runner) -> None:
+        with pytest.raises(UserError, match=r"^analysis\.sharpness-images measures the global model"):
+            run_small("run", method__name="local-only", analysis__sharpness_images=8)
+
     def test_a_client_that_never_trained_has_the_initial_part(self, run_small: Runner) -> None:
         path = run_small("run", method__name="local-only", rounds=1, clients__fraction=0.2)
         trained = set(pd.read_csv(path / "clients.csv")["client_id"])
