@@ -1,4 +1,4 @@
-"""What a run says before it starts of settings that do nothing in it; others are tested with their subjects."""
+"""What a run says before it starts of settings that do nothing in it; others stand with their subjects."""
 
 import pytest
 
