@@ -32,6 +32,7 @@ from server.sizes import check_sizes, make_population
 from strategies._asynchronous import Asynchronous
 from strategies._hooks import ServerHooks
 from strategies._run_facts import RunFacts
+from strategies._virtual_clock import OnVirtualClock
 from strategies.fedavg import FedAvg
 
 
@@ -123,10 +124,25 @@ def client_sizes(config: Config) -> list[int]:
 
 
 def arrivals_per_round(config: Config) -> int:
-    """Return how many clients arrive in a round of an asynchronous method; 0 for other methods."""
+    """Return how many clients arrive in a round of an asynchronous method, the mean; 0 for other methods."""
     strategy = load_method(config.method.name, config.method.parameters).make_strategy()
-    working = cohort_size(config.clients.count, config.clients.fraction)
-    return strategy.arrivals(working) if isinstance(strategy, Asynchronous) else 0
+    count = config.clients.count
+    if isinstance(strategy, Asynchronous):
+        return strategy.arrivals(cohort_size(count, config.clients.fraction))
+    if not isinstance(strategy, OnVirtualClock):
+        return 0
+    strategy.setup(
+        RunFacts(
+            count,
+            (),
+            config.seed,
+            num_examples=torch.tensor(client_sizes(config)),
+            speeds=ClientSpeeds(config),
+            topology=Topology(config.topology, count, config.seed),
+        )
+    )
+    sizes = [len(strategy.cohort(number) or ()) for number in range(1, config.rounds + 1)]
+    return cohort_size(sum(sizes), 1 / config.rounds)
 
 
 def clients_per_round(config: Config) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.clock import ClientSpeeds
 from common.config import Config
 from common.errors import UserError
 from common.sections import Value
@@ -126,6 +127,23 @@ def test_a_round_has_the_gradients_of_the_clients_that_are_in_one(
     floor = derive(config, "local-only", no_sizes)
     assert floor.clients.fraction == pytest.approx(fraction, abs=1e-12)
     assert derive(floor, "local-only", no_sizes) == floor
+
+
+def test_the_rounds_of_a_clock_have_as_many_clients_as_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Client 0 takes a second, the others three: 1, 1 and 4 arrive in the first three rounds."""
+    monkeypatch.setattr(ClientSpeeds, "job", lambda _, client_id, *rest: 1.0 if client_id == 0 else 3.0)
+    config = make_config(
+        {
+            "method.name": "a2cid2",
+            "rounds": 3,
+            "clients.count": 4,
+            "clients.fraction": 1.0,
+            "clock.spread": 1.0,
+            "local.steps": 5,
+        }
+    )
+    assert derive(config, "centralized", no_sizes).local.steps == 2 * 5
+    assert derive(config, "local-only", no_sizes).clients.fraction == 0.5
 
 
 def test_the_bounds_have_no_topology_and_the_ceiling_no_attackers() -> None:
