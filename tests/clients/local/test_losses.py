@@ -3,8 +3,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from clients.local.losses.focal import loss as focal
+from clients.local.losses.focus import loss as focus
 from clients.local.losses.hinge import loss as hinge
 from clients.local.losses.ldam import loss as ldam
 from clients.local.losses.ldam import margins as ldam_margins
@@ -18,11 +20,39 @@ def test_hinge() -> None:
     assert hinge(torch.tensor([[0.2, 0.1]]), torch.tensor([0])).item() == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("name", ["focal", "hinge", "ldam"])
+def test_smooth_hinge_weighs_with_probabilities_where_that_is_positive() -> None:
+    """Of the first sample sum p t is negative; of the second it is 0.043986 * 0.5 + 0.883492 * 3.5."""
+    scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.5, 3.0]], dtype=torch.float64, requires_grad=True)
+    loss = hinge(scores, torch.tensor([0, 1]), smooth=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx((0 + 3.114215) / 2, abs=1e-6)
+    assert scores.grad is not None
+    assert scores.grad[1].tolist() == pytest.approx(
+        [0.043986 / 2, (0.072522 - 1) / 2, 0.883492 / 2], abs=1e-6
+    )
+
+
+def test_focus_trains_the_score_of_the_label_alone() -> None:
+    """Softplus of -1, 0.5 and 2: 0.313262, 0.974077, 2.126928; sigmoid(1) - 1 = -0.268941."""
+    scores = torch.tensor([[1.0, 0.5, 2.0]], dtype=torch.float64, requires_grad=True)
+    loss = focus(scores, torch.tensor([0]))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(0.313262 + 0.974077 + 2.126928, abs=1e-6)
+    expected = F.binary_cross_entropy_with_logits(
+        scores, F.one_hot(torch.tensor([0]), 3).double(), reduction="sum"
+    )
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert scores.grad is not None
+    assert scores.grad[0].tolist() == pytest.approx([-0.268941, 0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["focal", "focus", "hinge", "smooth hinge", "ldam"])
 def test_padding_neither_counts_nor_pulls(name: str) -> None:
     of = {
         "focal": focal,
+        "focus": focus,
         "hinge": hinge,
+        "smooth hinge": functools.partial(hinge, smooth=True),
         "ldam": functools.partial(ldam, label_counts=torch.tensor([9, 4, 1])),
     }
     scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.5, 3.0]])

@@ -29,7 +29,7 @@ SETTINGS: dict[str, dict[str, Value]] = {
         "method__name": "localsgd",
         "method__momentum": "keep",
     },
-    **{f"loss {name}": {"loss__name": name} for name in ("focal", "hinge", "ldam")},
+    **{f"loss {name}": {"loss__name": name} for name in ("focal", "focus", "hinge", "ldam")},
     "label noise": {"dataset__label_noise": 0.2},
     "client noise": {"dataset__client_noise": 0.1},
     "flipped labels": {"attack__name": "label-flip", "attack__fraction": 0.5, "augmentation__name": "none"},
