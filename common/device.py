@@ -50,6 +50,7 @@ def resolve_device(name: str) -> torch.device:
             raise ValueError("a machine has one device 'cpu'")
     except Exception as error:  # backends raise different errors on machines without such a device
         reason = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
+        reason = "torch knows no such device" if reason.startswith("Expected one of") else reason
         choices = "'auto', 'cpu' or 'cuda'" if torch.cuda.is_available() else "'auto' or 'cpu'"
         raise UserError(f"device '{name}' cannot be used here ({reason}); use {choices}") from None
     return device

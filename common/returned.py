@@ -54,7 +54,8 @@ def check_returned_tensors(value: object, what: str) -> None:
 def check_returned(value: object, what: str) -> None:
     """Refuse anything but a mapping of sections; errors as in `check_returned_tensors`."""
     if not isinstance(value, Mapping):
-        raise UserError(f"{what} must be a mapping of sections, not {shown(value)}")
+        hint = "; return {} if there are none" if value is None else ""
+        raise UserError(f"{what} must be a mapping of sections, not {shown(value)}{hint}")
     for name, section in value.items():
         check_returned_tensors(section, f"{what}: section '{name}'")
         if not isinstance(name, str):

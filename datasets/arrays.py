@@ -58,7 +58,8 @@ class Arrays:
         The classes: integer targets are indices into them, other targets are their names. If empty, targets
         that are not floating-point numbers are classes, each named by its own value.
     label, client : str
-        Columns of a ``DataFrame``: the target (see `train`), and the client of each sample.
+        Columns of a ``DataFrame``: the target, by default ``label``, ``target``, ``class`` or ``y``, and the
+        client of each sample.
     remarks : sequence of str
         Notes for the user, shown at the start of a run.
     fit : callable, optional
@@ -127,6 +128,8 @@ def from_arrays(arrays: Arrays, request: Request) -> Dataset:
     # Until all is held out that is to be, the inputs are the numbers of the rows.
     splits = {part: Split(torch.arange(len(coded[part])), coded[part], owners.get(part)) for part in parts}
     remarks = list(arrays.remarks)
+    if not arrays.class_names and kind != "tokens" and (remark := targets.remark(coded["train"])):
+        remarks.append(remark)
     if "test" not in splits:
         whole = splits["train"]
         splits["train"], splits["test"] = hold_out(

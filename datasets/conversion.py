@@ -9,6 +9,9 @@ import torch
 from common.errors import UserError
 from datasets.dataset import Kind
 
+LABELS = ("label", "target", "class", "y")
+"""Columns of a table that are taken for the target if none is named."""
+
 _CHANNELS = (1, 3)
 
 
@@ -118,6 +121,7 @@ def _array(values: Any, where: str, at_least: int = 1) -> np.ndarray:
 
 
 def _of_frame(frame: Any, where: str, label: str, client: str) -> Part:
+    label = label or next((name for name in LABELS if name in frame.columns), LABELS[0])
     for key, column in (("label", label), ("client", client)):
         if (column or key == "label") and column not in frame.columns:
             raise UserError(f"{where}: the DataFrame has no column '{column}' (Arrays.{key})")

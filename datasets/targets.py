@@ -96,6 +96,18 @@ class Targets:
             raise UserError(f"dataset '{name}': numbers to predict are (samples,) or (samples, numbers)")
         return cls(name, (), True, False)
 
+    def remark(self, train: torch.Tensor) -> str:
+        """Return a note on numbers below the largest class without a training sample; may be empty."""
+        if not self.are_indices or train.ndim > 1:
+            return ""
+        counts = torch.bincount(train)
+        if not (lacking := (counts == 0).nonzero().flatten().tolist()):
+            return ""
+        return (
+            f"the training set has no sample of {len(lacking)} of the {len(counts)} classes, such as"
+            f" {lacking[0]}: targets that are whole numbers number the classes from 0"
+        )
+
     def coded(self, values: np.ndarray, part: str) -> torch.Tensor:
         """Return the targets of a part: int64 classes or float32 numbers.
 

@@ -88,8 +88,8 @@ def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
         )
 
 
-def check_outputs(model: nn.Module, name: str, inputs: Tensor, num_classes: int) -> None:
-    """Check that a model takes the data and has a logit for each class.
+def check_outputs(model: nn.Module, name: str, inputs: Tensor, num_classes: int) -> Tensor:
+    """Check that a model takes the data and has a logit for each class; return what it returns.
 
     Parameters
     ----------
@@ -122,6 +122,13 @@ def check_outputs(model: nn.Module, name: str, inputs: Tensor, num_classes: int)
     if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
         found = f"the shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else shown(type(outputs))
         raise UserError(f"{given} must return a tensor of logits of the shape {expected}, not {found}")
+    return outputs
+
+
+def are_probabilities(outputs: Tensor) -> bool:
+    """Return whether outputs, one row per sample, have the form that softmax returns."""
+    sums = outputs.sum(dim=1)
+    return bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
 
 
 def check_registered(model: nn.Module, name: str) -> None:
@@ -130,12 +137,19 @@ def check_registered(model: nn.Module, name: str) -> None:
     Raises
     ------
     UserError
-        If layers or parameters are hidden in a list or a table, or an entry has no size yet.
+        If layers or parameters are hidden in a list or a table, two entries are one parameter, or an entry
+        has no size yet.
     """
-    for key, parameter in model.named_parameters():
+    known: dict[int, str] = {}
+    for key, parameter in model.named_parameters(remove_duplicate=False):
         if isinstance(parameter, UninitializedParameter):
             raise UserError(f"model '{name}': '{key}' has no size yet (a lazy layer): write its size")
-    known = {id(parameter) for parameter in model.parameters()}
+        if (first := known.setdefault(id(parameter), key)) != key:
+            raise UserError(
+                f"model '{name}': '{key}' and '{first}' are one parameter, and each would be averaged by"
+                " itself: keep one of them, and use it twice in forward, such as by"
+                f" torch.nn.functional.linear(x, self.{first})"
+            )
     for module in model.modules():
         for attribute, value in vars(module).items():
             if isinstance(value, list | tuple | dict) and not attribute.startswith("_"):

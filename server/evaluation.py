@@ -20,7 +20,7 @@ from datasets.transforms import augmented, check_augmentation, is_augmented, mak
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model, num_outputs
-from models.foreign import check_keyed, check_outputs
+from models.foreign import are_probabilities, check_keyed, check_outputs
 from models.heads.realignment import is_of_head
 from models.measures.class_report import GROUP_NAMES, group_accuracies
 from models.measures.evaluation import BatchMeasures, Evaluation, label_sums
@@ -79,12 +79,15 @@ class CentralEvaluation:
             *dataset.model_arguments,
         )
         samples = make_normalizer(dataset)(dataset.train.inputs[:2])
+        self.returns_probabilities = False
         if (
             is_from_outside(MODEL, config.model.name)
             and dataset.num_classes
             and dataset.train.targets.ndim == 1
         ):
-            check_outputs(self.model, config.model.name, samples, num_outputs(config, dataset.num_classes))
+            count = num_outputs(config, dataset.num_classes)
+            outputs = check_outputs(self.model, config.model.name, samples, count)
+            self.returns_probabilities = count > 1 and are_probabilities(outputs)
         check_keyed(self.model, config.model.name, samples)
         check_augmentation(config.augmentation, dataset)
         _check_validation(config, dataset)

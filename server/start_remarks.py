@@ -23,6 +23,11 @@ def start_remarks(parts: Parts) -> Iterator[str]:
     num_samples, num_held = len(parts.dataset.train), int(clients.num_examples.sum())
     yield from parts.dataset.remarks
     yield from getattr(evaluation.model, "remarks", ())
+    if evaluation.returns_probabilities and config.loss.name == "cross-entropy":
+        yield (
+            f"model '{config.model.name}' seems to end with a softmax, and so does the loss, which takes"
+            " logits: leave the model's out"
+        )
     if batch_norm_layers(evaluation.model):
         yield f"the model has BatchNorm statistics; batch-norm.policy is '{config.batch_norm.policy}'"
     elif config.batch_norm.policy != "average":

@@ -14,7 +14,7 @@ from datasets.hold_out import hold_out
 from datasets.images.cache import entry_name, open_entry
 from datasets.images.decoding import DecodedDataset, channel_statistics, decode
 from datasets.images.image_lists import ImageLists, read_image_lists
-from datasets.images.options import ImageOptions, missing_test_folder
+from datasets.images.options import ImageOptions, missing_test_folder, missing_train_folder
 from datasets.images.sources import Source
 from datasets.request import Normalization, Request
 
@@ -119,7 +119,9 @@ def _read(source: Source, name: str, root: Path, image_size: int, download: bool
     missing = [path for path in source.paths if not (root / path).exists()]
     if missing and not source.downloadable:
         layout = source.expected or " and ".join(f"{root / path}/<class>/*" for path in source.paths)
-        advice = f": {missing_test_folder(root, missing[0])}" if missing[0] != source.paths[0] else ""
+        advice = missing_train_folder(root)
+        if missing[0] != source.paths[0]:
+            advice = f": {missing_test_folder(root, missing[0])}"
         raise UserError(
             f"dataset {name!r}: expected {layout}, but {root / missing[0]} is missing"
             f"{advice if name == 'image-folder' else ''}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.sections import Value
+from datasets.images.files import class_folders, image_files, printable
 
 # Other common names of a folder of test images.
 _HELD_OUT_NAMES = ("val", "valid", "validation", "eval", "dev")
@@ -67,6 +68,14 @@ class ImageOptions:
         if not options.list_file and (not options.test_folder or options.test_folder.strip("./") == "train"):
             raise UserError("dataset.test-folder must name a folder next to 'train'")
         return options
+
+
+def missing_train_folder(root: Path) -> str:
+    """Return advice for a missing folder of training images, where `root` has the classes; may be empty."""
+    folders = class_folders(root) if root.is_dir() else []
+    if not folders or not image_files(root / folders[0]):
+        return ""
+    return f": if {printable(', '.join(folders[:3]))} are classes, move their folders into {root / 'train'}"
 
 
 def missing_test_folder(root: Path, test_folder: str) -> str:

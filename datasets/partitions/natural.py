@@ -22,8 +22,9 @@ def partition(
     """
     if natural_clients is None:
         raise UserError(
-            "partition 'natural' needs data that come from clients, such as dataset 'shakespeare' or images"
-            " with a dataset.list-file that names users: choose another partition.name, or another data set"
+            "partition 'natural' needs data that come from clients, such as dataset 'shakespeare', images"
+            " with a dataset.list-file that names users, or a table with a column that dataset.client names:"
+            " choose another partition.name, or another data set"
         )
     sizes = np.bincount(natural_clients)
     if len(sizes) != num_clients or not sizes.all():

@@ -10,9 +10,8 @@ from pydantic import Field
 from common.errors import UserError
 from common.reading import comma_list
 from datasets.arrays import Arrays
+from datasets.conversion import LABELS
 from datasets.tables import Encoder, Table, read_table
-
-_LABELS = ("label", "target", "class", "y")
 
 
 def load(
@@ -73,7 +72,7 @@ def load(
     if label in left_out:
         raise UserError(f"dataset.label = '{label}' is a column that dataset.drop leaves out: name another")
     kept = [name for name in train.columns if name not in left_out]
-    label = label or next((name for name in _LABELS if name in kept), kept[-1] if kept else "")
+    label = label or next((name for name in LABELS if name in kept), kept[-1] if kept else "")
     inputs = [name for name in kept if name not in {label, client}]
     if not inputs:
         raise UserError(f"{train.path} has no column of inputs in addition to '{label}'")

@@ -67,7 +67,7 @@ def read_arrays(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
         with file:
             arrays = {name: file[name] for name in _NAMES if name in file.files}
             others = ", ".join(file.files) or "none"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"there is no {path}: dataset 'npz' reads train.npz and test.npz in dataset.root;"
             " without a test.npz set dataset.test-fraction, such as 0.2"

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from flwr.app import Message
 
 from common.plugin_kinds import OBSERVER
-from common.plugins import find_subclass
+from common.plugins import find_subclass, is_from_outside
 from common.reading import comma_list
 from common.step_rules import step_rule
 from server.observers._best import Best
 from server.observers._checkpointing import Checkpointing, Stateful
-from server.observers._columns import adding_columns
+from server.observers._columns import adding_columns, leaving_the_model
 from server.observers._early_stop import EarlyStop
 from server.observers._features import Features
 from server.observers._feedback import Feeds
@@ -53,6 +53,7 @@ class Observers:
         names = [*comma_list("observers", parts.config.observers), *needed]
         named = {name: find_subclass(OBSERVER, name, Observer)(parts) for name in dict.fromkeys(names)}
         self._names = {observer: name for name, observer in named.items()}
+        self._outside = {observer for name, observer in named.items() if is_from_outside(OBSERVER, name)}
         early_stop = EarlyStop(parts)
         self.checkpointing = Checkpointing(parts)
         self.checkpointing.stateful |= {"best": self.best, "early_stop": early_stop}
@@ -99,6 +100,8 @@ class Observers:
             self._call(observer, observer.on_round, current)
 
     def _call(self, observer: Observer, hook: Callable[[Round], None], current: Round) -> None:
+        if observer in self._outside:
+            hook = leaving_the_model(self._names[observer], hook)
         if observer in self._names:
             adding_columns(self._names[observer], hook, current)
         else:

@@ -1,5 +1,6 @@
-"""Checks what an observer of the key ``observers``, or a strategy, adds to a row: only columns of numbers."""
+"""Checks what an observer of the key ``observers``, or a strategy, changes: it adds columns of numbers."""
 
+import zlib
 from collections.abc import Callable, Container
 from numbers import Real
 
@@ -7,6 +8,24 @@ from common.errors import UserError, shown
 from common.returned import COLUMN
 from server.observers._observer import Round
 from server.records.run_directory import METRICS_COLUMNS
+
+
+def leaving_the_model(name: str, call: Callable[[Round], None]) -> Callable[[Round], None]:
+    """Return a hook of an observer that is refused if it writes into the global model."""
+
+    def checked(current: Round) -> None:
+        model = dict(current.arrays)
+        before = {key: zlib.crc32(array.data) for key, array in model.items()}
+        call(current)
+        if written := next(
+            (key for key, array in model.items() if zlib.crc32(array.data) != before[key]), ""
+        ):
+            raise UserError(
+                f"observers: '{name}' has written into '{written}' of the global model, which an observer"
+                " cannot change: make a new tensor, or a copy with clone()"
+            )
+
+    return checked
 
 
 def adding_columns(name: str, call: Callable[[Round], None], current: Round) -> None:

@@ -104,7 +104,9 @@ class Participation:
 
     def _checked(self, chosen: object) -> list[int]:
         clients = np.asarray(chosen)
-        right = clients.ndim == 1 and len(clients) > 0 and clients.dtype.kind in "iu"
+        if not clients.size:
+            raise UserError(f"participation.name '{self._name}' must choose at least one client")
+        right = clients.ndim == 1 and clients.dtype.kind in "iu"
         if not right or clients.min() < 0 or clients.max() >= self._num_clients:
             raise UserError(
                 f"participation.name '{self._name}' must choose client ids from 0 to {self._num_clients - 1},"

@@ -26,7 +26,7 @@ def test_others_are_one_short_line(name: str) -> None:
         "; use 'auto', 'cpu' or 'cuda'" if torch.cuda.is_available() else "; use 'auto' or 'cpu'"
     )
     assert "\n" not in text
-    assert len(text) < 350
+    assert len(text) < 200
 
 
 def test_a_device_without_float64_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

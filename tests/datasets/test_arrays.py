@@ -146,6 +146,23 @@ def test_labels_keep_their_names() -> None:
     assert (named.num_classes, named.train.targets.tolist()) == (3, [0, 0, 1])
 
 
+def test_numbers_of_classes_that_no_sample_has_are_named() -> None:
+    (remark,) = loaded((np.eye(3), [1, 5, 2])).remarks
+    assert remark.startswith("the training set has no sample of 3 of the 6 classes, such as 0: ")
+    for targets, names in (([0, 1, 2], ()), (["a", "c", "b"], ()), ([1, 2, 1], ("a", "b", "c"))):
+        assert loaded((np.eye(3), targets), class_names=names).remarks == ()
+
+
+@pytest.mark.parametrize("column", ["label", "target", "class", "y"])
+def test_the_target_of_a_frame_need_not_be_named(column: str) -> None:
+    frame = pd.DataFrame({"a": range(6), column: LABELS, "b": range(6)})
+    reference = loaded(FORMS["numpy"]())
+    data = loaded(frame, request={"numbers": False})
+    assert torch.equal(data.train.inputs, reference.train.inputs)
+    assert torch.equal(data.train.targets, reference.train.targets)
+    assert "the DataFrame has no column 'label'" in message(frame.rename(columns={column: "other"}))
+
+
 def test_numbers_are_a_regression() -> None:
     data = loaded((np.eye(3), [0.5, 1, 2]))
     assert (data.is_regression, data.num_classes, data.num_outputs, data.target_shape) == (True, 0, 1, ())

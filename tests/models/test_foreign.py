@@ -127,3 +127,20 @@ def test_what_is_found_or_never_trained_is_not() -> None:
 def test_a_layer_without_a_size_is_named() -> None:
     with pytest.raises(UserError, match=r"model 'own': '1.weight' has no size yet"):
         check_registered(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), "own")
+
+
+class Tied(nn.Module):
+    """Has one weight in two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.last.weight = self.first.weight
+
+
+def test_a_parameter_with_two_names_is_refused() -> None:
+    with pytest.raises(UserError, match=r"'last.weight' and 'first.weight' are one parameter"):
+        check_registered(Tied(), "own")
+    shared = nn.Linear(2, 2)
+    with pytest.raises(UserError, match=r"'1.weight' and '0.weight' are one parameter"):
+        check_registered(nn.Sequential(shared, shared), "own")

@@ -33,6 +33,10 @@ OBSERVER = (
     "from server.observers import Observer\nclass MyOwn(Observer):\n"
     "    def on_train(self, current):\n        current."
 )
+ZEROS = (
+    "arrays\n        from common.records import to_tensors\n"
+    "        to_tensors(current.arrays)['conv1.bias'].fill_(1)"
+)
 STATE = "row\n    def state(self):\n        return {'seen': {1, 2}}"
 LOSS = (
     "from torch.nn.functional import cross_entropy\ndef loss(logits, targets):\n"
@@ -125,6 +129,7 @@ def _no_folders_afterwards() -> Iterator[None]:
         ("partitions", PARTITION + "    return [[0.5], [1], [2]]", "partition.name", "array of integers"),
         ("participation", SCHEME + "        return [0, 3]", "participation.name", "client ids from 0 to 2"),
         ("participation", SCHEME + "        return [1, 1]", "participation.name", "each client at most once"),
+        ("participation", SCHEME + "        return []", "participation.name", "at least one client"),
         ("participation", SCHEME + "        return None", "participation.name", "from 0 to 2, not None"),
         (
             "models",
@@ -178,7 +183,12 @@ def _no_folders_afterwards() -> Iterator[None]:
             "MyOwn.weight returns must be a finite number, at least 0, not -1.0",
         ),
         ("strategies", SERVER + GENERATOR, "method.name", "cannot be checkpointed: attribute 'g'"),
-        ("clients", CLIENT + "    def end_round(self, params):\n        pass", "method.name", "not None"),
+        (
+            "clients",
+            CLIENT + "    def end_round(self, params):\n        pass",
+            "method.name",
+            "not None; return {} if there are none",
+        ),
         ("attacks", ATTACK + "{}", "attack.name", "it would be sent as it was trained"),
         (
             "observers",
@@ -189,6 +199,7 @@ def _no_folders_afterwards() -> Iterator[None]:
         ("observers", OBSERVER + "row['test_accuracy'] = 1.0", "observers", "which is there already"),
         ("observers", OBSERVER + "row['a,b'] = 1.0", "observers", "a name begins with a letter"),
         ("observers", OBSERVER + "row.clear()", "observers", "removes the column 'round'"),
+        ("observers", OBSERVER + ZEROS, "observers", "has written into 'conv1.bias' of the global model"),
         ("observers", OBSERVER + STATE, "observers", "what state() returns cannot be checkpointed"),
         (
             "clients",
@@ -271,6 +282,19 @@ def test_a_wrong_result_is_named(
     assert "my-own" in error or "my_own" in error or "MyOwn" in error or "a reply" in error
     assert fault in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("last", "is_noticed"), [(", nn.Softmax(dim=1)", True), ("", False)])
+def test_probabilities_as_logits_are_noticed(
+    last: str, is_noticed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine" / "models").mkdir(parents=True)
+    (tmp_path / "mine" / "models" / "my_own.py").write_text(f"{MODEL}nn.Linear(64, n){last})\n")
+    keys = [*SMALL, "model.name=my-own", "analysis.draw=false"]
+    sets = [part for text in keys for part in ("--set", text)]
+    assert main([*sets, "--plugins", str(tmp_path / "mine"), "--run-dir", str(tmp_path / "run")]) == 0
+    text = "model 'my-own' seems to end with a softmax"
+    assert (text in (tmp_path / "run" / "log.txt").read_text()) == is_noticed
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,17 @@ def test_missing_test_folder_says_what_was_expected(tmp_path: Path) -> None:
     assert f"{tmp_path / 'test'} is missing" in str(caught.value)
 
 
+def test_classes_without_a_training_folder_above_them_are_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "ant" / "0.png")
+    write_image(tmp_path / "bee" / "0.png")
+    with pytest.raises(
+        UserError, match=r"train is missing: if ant, bee are classes, move their folders into"
+    ):
+        load_dataset("image-folder", root=tmp_path)
+    with pytest.raises(UserError, match=r"train is missing$"):
+        load_dataset("image-folder", root=tmp_path / "ant")
+
+
 @pytest.mark.parametrize(
     ("train", "test", "complaint"),
     [

@@ -23,7 +23,7 @@ def test_natural_gives_every_client_its_own(drawn: list[int], seed: int) -> None
 
 
 def test_natural_without_natural_clients_says_what_to_do() -> None:
-    with pytest.raises(UserError, match="such as dataset 'shakespeare'"):
+    with pytest.raises(UserError, match=r"such as dataset 'shakespeare'.*a column that dataset\.client"):
         partition("natural", np.arange(4), 2)
     with pytest.raises(UserError, match=r"clients.count is 3, but the data have 2"):
         make_partition("natural", np.zeros(4), 3, np.random.default_rng(0), {}, np.array([0, 0, 1, 1]))

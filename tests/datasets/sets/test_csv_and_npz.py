@@ -128,6 +128,16 @@ def test_npz_with_clients_and_a_validation_part(tmp_path: Path) -> None:
     torch.testing.assert_close(data.train.inputs.mean(0), torch.zeros(4), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["csv", "npz"])
+def test_a_file_as_root_is_answered_with_what_is_read(name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"train.{name}"
+    file.write_text(TRAIN)
+    with pytest.raises(
+        UserError, match=rf"there is no .*: dataset '{name}' reads train.{name} and test.{name} in"
+    ):
+        load_dataset(name, root=file)
+
+
 def test_bad_npz_files_are_one_line(tmp_path: Path) -> None:
     def problem() -> str:
         with pytest.raises(UserError) as caught:
