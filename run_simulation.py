@@ -9,14 +9,19 @@ python run_simulation.py [EXPERIMENT.toml] [--set key=value ...] [--runtime sequ
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.command_line import Parser, end_as_by_ctrl_c, leave_closed_pipe, show_warnings_as_lines
 from common.errors import ClientFailureError, UserError, print_error
 from common.files import expanded
 from common.imports import importing
 from common.plugin_modules import failure_of_plugin
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _COMMANDS = ("realign", "replay")
 _COMMON_KEYS = """keys for --set and experiment files, the common ones:
@@ -131,6 +136,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print_error(UserError(_with_notes(error, failure)))
         return 2
+
+
+def run(directory: str | PathLike[str], keys: Mapping[str, object], *options: str) -> "pd.DataFrame":
+    """Run from Python, for scripts and notebooks.
+
+    Parameters
+    ----------
+    directory : path-like
+        The run directory. A run that is there already is resumed, or left alone if it is finished.
+    keys : mapping
+        Key → text, number, truth value or path, as for ``--set``.
+    *options : str
+        Further arguments of the command line, such as an experiment file, or ``"--plugins", "mine"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``metrics.csv``, a row per round; of a sweep ``table.csv``, a row per run.
+
+    Raises
+    ------
+    UserError, ClientFailureError
+        With the text of the command line's error.
+    """
+    path = Path(directory)
+    resume = ["--resume"] if path.is_dir() and any(path.iterdir()) else []
+    settings = [part for key, value in keys.items() for part in ("--set", f"{key}={_as_toml(value)}")]
+    if _run(parse_arguments([*options, *settings, "--run-dir", str(path), *resume])):
+        raise UserError("a run has failed: the lines above name it")
+
+    import pandas as pd
+
+    from analysis.reading.run_directory import read_metrics
+
+    return pd.read_csv(path / "table.csv") if (path / "table.csv").exists() else read_metrics(path)
+
+
+def _as_toml(value: object) -> str:
+    value = value.item() if hasattr(value, "item") else value  # of NumPy and torch
+    return json.dumps(str(value) if isinstance(value, PathLike) else value, ensure_ascii=False)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -15,15 +15,16 @@ nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel,
 pytest.importorskip("ipykernel", reason="needs nbclient and ipykernel, of the extra 'dev'")
 
 NOTEBOOK = PROJECT_ROOT / "notebooks" / "colab.ipynb"
-SMALL = (
-    'SETTINGS = ["dataset.name=digits", "clients.count=3", "local.steps=1", "rounds=2", "model.name=linear"]'
-)
+SMALL = """
+SETTINGS = {"clients.count": 3, "local.steps": 1, "rounds": 2, "model.name": "linear"}
+"""
 AGAIN = """
 path = MINE / "clients" / "sign_pull.py"
 path.write_text(path.read_text().replace("grad + ", "grad * 0 + "))
-run("edited", "method.name=sign-pull", "method.strength=0.01", options=["--plugins", str(MINE)])
-run("fedavg", "method.name=fedavg", "rounds=3")
-assert run("fedavg", "method.name=fedavg", "rounds=3") == fedavg
+run(RUNS / "edited", SETTINGS | {"method.name": "sign-pull", "method.strength": 0.01}, "--plugins", str(MINE))
+continued = run(fedavg, SETTINGS | {"method.name": "fedavg", "rounds": 3})
+assert len(continued) == 4
+assert run(fedavg, SETTINGS | {"method.name": "fedavg", "rounds": 3}).equals(continued)
 """
 
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot
 
 from common.defaults import PROJECT_ROOT
+from common.errors import UserError
 from run_simulation import main
+from run_simulation import run as run_in_python
 
 PAGE = (PROJECT_ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
 NAMES = set(re.findall(r"`([^`\n]+)`", PAGE))
@@ -97,7 +100,29 @@ def test_runs_are_started_and_read_in_python(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     *_, code = blocks()
-    exec(code.replace("rounds=20", "rounds=1"), names)
+    exec(code.replace('"rounds": 20', '"rounds": 1'), names)
     assert list(names["curves"].columns) == ["fedavg", "fedprox"]
     assert names["finals"]["fedavg"] == pytest.approx(names["curves"]["fedavg"].iloc[-1])
     assert names["configurations"].loc["method.name", "fedprox"] == "fedprox"
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_in_python_returns_its_rows_or_raises(tmp_path: Path) -> None:
+    keys = {"model.name": "mlp", "clients.count": np.int64(4), "local.drop-last": True, "local.steps": 1}
+    given = {**keys, "dataset.root": tmp_path, "rounds": 1}
+    first = run_in_python(tmp_path / "run", given)
+    assert first["round"].tolist() == [0, 1]
+    assert run_in_python(tmp_path / "run", given).equals(first)  # is left alone
+    assert run_in_python(tmp_path / "run", {"rounds": 2})["round"].tolist() == [0, 1, 2]
+    config = json.loads((tmp_path / "run" / "summary.json").read_text())["config"]
+    assert {key: config[key] for key in keys} == keys
+    assert config["dataset.root"] == str(tmp_path)
+    with pytest.raises(UserError, match=r"unknown key 'local.stepz'; did you mean 'local.steps'"):
+        run_in_python(tmp_path / "other", {"local.stepz": 1})
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_sweep_in_python_returns_its_table(tmp_path: Path) -> None:
+    keys = {"model.name": "mlp", "clients.count": 4, "local.steps": 1, "rounds": 1}
+    table = run_in_python(tmp_path / "sweep", keys, "--seeds", "0,1")
+    assert table["run"].tolist() == ["seed0", "seed1"]
