@@ -14,9 +14,9 @@ from datasets.partition_scheme import partition_clients
 from server.checkpoints.checkpoint import CheckpointStore
 from server.checkpoints.earlier_run import find_checkpoint
 from server.end_remarks import divergence, faster_way
-from server.messages.discovery import count_nodes
 from server.messages.divergence import advice
 from server.messages.messenger import Messenger, StateKeeper, write_nodes
+from server.messages.waiting import count_nodes
 from server.observers import Observers
 from server.parts import Parts, Run
 from server.preparation import make_parts

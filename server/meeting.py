@@ -14,8 +14,9 @@ from datasets.partition_report import label_counts
 from datasets.partition_scheme import partition_clients
 from server.messages.client_registry import ClientRegistry
 from server.messages.description import Description, device_remarks
-from server.messages.discovery import Check, Say, describe, discover_clients
+from server.messages.discovery import Check, describe, discover_clients
 from server.messages.same_data import SameData
+from server.messages.waiting import Say
 
 
 @runtime_checkable

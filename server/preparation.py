@@ -23,7 +23,7 @@ from server.evaluation import CentralEvaluation, keys_looking_at
 from server.measurer import Evaluator
 from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
-from server.messages.discovery import Say
+from server.messages.waiting import Say
 from server.observers._tracker import find_trackers
 from server.participation import Participation, weighs_uniformly
 from server.parts import Parts

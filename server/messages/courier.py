@@ -10,9 +10,9 @@ from flwr.serverapp import Grid
 from common.errors import one_line
 from common.flower import REPLY_LOST
 from server.messages.client_registry import ClientRegistry
-from server.messages.discovery import Say
 from server.messages.exchange import exchange
 from server.messages.taken_replies import TakenReplies
+from server.messages.waiting import Say
 from server.stopwatch import Stopwatch
 
 _MAX_NAMED = 10

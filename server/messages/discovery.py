@@ -1,15 +1,13 @@
-"""Node discovery: waits for nodes, asks which client each is, and reconnects those that come back."""
+"""Node discovery: asks nodes which client each is."""
 
-import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from common.errors import CLIENT_FAILED, ClientFailureError, UserError, one_line
-from common.flower import NODE_UNAVAILABLE, REPLY_LOST, is_simulation
+from common.flower import NODE_UNAVAILABLE, REPLY_LOST
 from common.records import CONFIG, DESCRIBE
 from server.messages.client_registry import ClientRegistry
 from server.messages.description import (
@@ -21,131 +19,11 @@ from server.messages.description import (
 )
 from server.messages.exchange import exchange
 from server.messages.shared_nodes import node_of, partitions
+from server.messages.waiting import Say, Waiting
 
-Say = Callable[[str], None]
 Check = Callable[[Iterable[Description]], Iterable[str]]
 
-_POLL_SECONDS = 1.0
-_SECONDS_BETWEEN_LINES = 30.0
-# A node that was killed is listed until it has missed its heartbeats.
-_GONE_SECONDS = 90.0
-_MAX_NAMED = 10
 _LONGEST_REASON = 400  # characters of Flower's error about a node
-# The digests of a node's data that stay when it returns; the last, of inputs, depends on decoders.
-_DECIDES = 3
-
-
-@dataclass
-class Waiting:
-    """Waits for nodes up to a timeout, and reports meanwhile.
-
-    Parameters
-    ----------
-    grid : Grid
-        The Grid on which nodes appear.
-    num_clients : int
-        How many are expected; 0: as many as there are.
-    timeout : float
-        Seconds to wait.
-    say : callable
-        Prints a line for the user.
-    """
-
-    grid: Grid
-    num_clients: int
-    timeout: float
-    say: Say
-    _started: float = field(default_factory=time.monotonic)
-    _said: float = float("-inf")
-    _last: int = -1
-
-    def nodes(self) -> list[int]:
-        """Return the ids of the nodes that are there, ascending.
-
-        Raises
-        ------
-        UserError
-            If there are too many, or a simulation, whose nodes are all there from the start, has too few.
-        """
-        while True:
-            nodes = sorted(self.grid.get_node_ids())
-            settled, self._last = len(nodes) == self._last, len(nodes)
-            if self.num_clients == 0 or len(nodes) == self.num_clients:
-                return nodes
-            if is_simulation(self.grid) and nodes and settled:
-                raise UserError(
-                    f"this simulation has {len(nodes)} nodes, but clients.count is {self.num_clients}: set"
-                    f" clients.count = {len(nodes)}, or 0 for the nodes that are connected, or give the"
-                    f" simulation --federation-config 'num-supernodes={self.num_clients}'"
-                )
-            if len(nodes) < self.num_clients and not is_simulation(self.grid):
-                return nodes
-            waited = time.monotonic() - self._started
-            if len(nodes) > self.num_clients and waited > min(self.timeout, _GONE_SECONDS):
-                raise UserError(
-                    f"{len(nodes)} nodes are connected, but clients.count is {self.num_clients}:"
-                    " set it to the number of nodes, or to 0 for those that are connected"
-                )
-            if waited > self.timeout:
-                raise self._too_few(len(nodes))
-            if len(nodes) > self.num_clients:
-                self._say(f"{len(nodes)} nodes are connected, clients.count is {self.num_clients}: waiting")
-            time.sleep(_POLL_SECONDS)
-
-    def pause(self, found: Collection[int]) -> None:
-        """Wait a moment for the clients that are not among those found, and report it now and then.
-
-        Raises
-        ------
-        UserError
-            If that has taken too long.
-        """
-        missing = sorted(set(range(self.num_clients)) - set(found))
-        if time.monotonic() - self._started > self.timeout:
-            raise self._too_few(len(found), missing)
-        limit = f"{self.timeout:.0f} s at most, failures.timeout"
-        if self.num_clients:
-            self._say(
-                f"waiting for nodes: {len(found)} of clients.count = {self.num_clients} are"
-                f" there{self._named(missing)} ({limit}; clients.count = 0 takes those that are connected)"
-            )
-        else:
-            self._say(f"waiting for a first node, since clients.count is 0 ({limit})")
-        time.sleep(_POLL_SECONDS)
-
-    def _say(self, text: str) -> None:
-        if (now := time.monotonic()) - self._said >= _SECONDS_BETWEEN_LINES:
-            self._said = now
-            self.say(text)
-
-    def _named(self, missing: Collection[int]) -> str:
-        """Return a clause that names the partition ids for which no node is connected."""
-        if not missing:
-            return ""
-        absent = partitions(self.grid, missing)
-        named = ", ".join(map(str, absent[:_MAX_NAMED]))
-        return f"; no node has partition-id {named}{', ...' if len(absent) > _MAX_NAMED else ''}"
-
-    def _too_few(self, count: int, missing: Collection[int] = ()) -> UserError:
-        if self.num_clients == 0:
-            return UserError(f"no node connected within {self.timeout:.0f} s (failures.timeout)")
-        return UserError(
-            f"only {count} of clients.count = {self.num_clients} nodes connected within {self.timeout:.0f} s"
-            f" (failures.timeout){self._named(missing)}"
-        )
-
-
-def count_nodes(grid: Grid, timeout: float, say: Say) -> int:
-    """Return the number of nodes, once there are any and no more connect within a second."""
-    waiting = Waiting(grid, 0, timeout, say)
-    last = -1
-    while not (nodes := waiting.nodes()) or len(nodes) != last:
-        last = len(nodes)
-        if nodes:
-            time.sleep(_POLL_SECONDS)
-        else:
-            waiting.pause(())
-    return last
 
 
 def discover_clients(
@@ -251,84 +129,6 @@ def _why(node: int, reply: Message) -> str:
 def has_gone(reply: Message) -> bool:
     """Return whether a reply is Flower's error that the message's node has disconnected."""
     return reply.has_error() and reply.error.code == NODE_UNAVAILABLE
-
-
-def returned_clients(grid: Grid, clients: ClientRegistry, timeout: float, say: Say = print) -> list[int]:
-    """Assign clients whose node has disconnected to a new node with their partition id.
-
-    A restarted SuperNode has another node id. Nodes that are not clients of the run are ignored, and asked
-    only while a client's node is missing.
-
-    Returns
-    -------
-    list of int
-        The clients that are back; the state that their nodes kept is lost.
-
-    Raises
-    ------
-    UserError
-        If one came back with other data.
-    """
-    nodes = grid.get_node_ids()
-    if not (new := clients.unknown(nodes)):
-        return []
-    there, back = set(nodes), []
-    if there >= clients.client_ids.keys():
-        return []
-    for description in describe(grid, sorted(new), len(clients.node_ids), timeout, say):
-        client_id = description.client_id
-        if client_id not in clients.node_ids or clients.node_ids[client_id] in there:
-            continue  # the old node is still listed: try again in a later round
-        _check_returned(description, clients, say)
-        clients.move(client_id, description.node_id)
-        back.append(client_id)
-    return sorted(back)
-
-
-def meet_again(
-    grid: Grid, clients: ClientRegistry, client_ids: Collection[int], timeout: float, say: Say = print
-) -> list[int]:
-    """Ask nodes that restarted under their old ids which clients they are.
-
-    Returns
-    -------
-    list of int
-        The clients that answered; the state that their nodes kept is lost.
-
-    Raises
-    ------
-    UserError
-        If one came back with other data, or as another client.
-    """
-    node_ids = [clients.node_ids[client_id] for client_id in client_ids]
-    back = []
-    for description in describe(grid, node_ids, len(clients.node_ids), timeout):
-        client_id = clients.client_ids[description.node_id]
-        if description.client_id != client_id:
-            raise UserError(
-                f"the node of client {client_id} has come back as client {description.client_id}: start it"
-                " with the partition-id of before"
-            )
-        _check_returned(description, clients, say)
-        back.append(client_id)
-    return sorted(back)
-
-
-def _check_returned(description: Description, clients: ClientRegistry, say: Say) -> None:
-    """Refuse other data; report and note other versions."""
-    client_id = description.client_id
-    before = (clients.label_counts[client_id].tolist(), int(clients.num_examples[client_id]))
-    known = clients.data.get(client_id, [])
-    is_other = any(own != other for own, other in zip(known[:_DECIDES], description.data, strict=False))
-    if (description.label_counts, description.num_examples) != before or is_other:
-        raise UserError(
-            f"the node of client {client_id} has come back with different data: start it with the"
-            " data of before, or start a new run"
-        )
-    if client_id in clients.versions and description.versions != clients.versions[client_id]:
-        clients.versions[client_id] = description.versions
-        for remark in version_remarks([description]):
-            say(remark)
 
 
 def _check_answers(found: Collection[int], nodes: Collection[int], num_clients: int) -> None:

@@ -18,11 +18,12 @@ from server.checkpoints.client_files import StoredStates
 from server.messages.client_registry import ClientRegistry
 from server.messages.cohort_grid import CohortGrid
 from server.messages.courier import Courier
-from server.messages.discovery import has_gone, meet_again, returned_clients
+from server.messages.discovery import has_gone
 from server.messages.divergence import is_divergence, is_of_server
 from server.messages.failed_job import FailedJob
 from server.messages.late_replies import LateReplies
 from server.messages.replies import ClientFailure, FailedRoundError, ReplyCheck, check_failures
+from server.messages.returned_nodes import meet_again, returned_clients
 from server.messages.shared_nodes import node_of
 from server.messages.taken_replies import TakenReplies
 from server.records.progress import ProgressDisplay

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-import server.messages.discovery
+import server.messages.waiting
 from common.errors import CLIENT_MISCONFIGURED, UserError
-from common.flower import NODE_UNAVAILABLE, REPLY_LOST, is_simulation, set_message_id
+from common.flower import NODE_UNAVAILABLE, REPLY_LOST, set_message_id
 from runtimes.local_grid import LocalGrid
 from server.messages.client_registry import ClientRegistry
 from server.messages.cohort_grid import CohortGrid
-from server.messages.discovery import count_nodes, discover_clients, returned_clients
+from server.messages.discovery import discover_clients
 from server.messages.exchange import exchange
 from strategies.fedavg import FedAvg
 from tests.strategies.messages import NodesOnly, record
@@ -100,14 +100,14 @@ class TestDiscovery:
             discover_clients(AnsweringGrid(answers), 2, timeout=1)
 
     def test_fewer_nodes_are_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
+        monkeypatch.setattr(server.messages.waiting, "_POLL_SECONDS", 0.001)
         grid = AnsweringGrid({2: describes(0), 3: describes(1)})
         views = iter([[], [2]])
         monkeypatch.setattr(grid, "get_node_ids", lambda: next(views, [3, 2]))
         assert discover_clients(grid, 2, timeout=10).node_ids == {0: 2, 1: 3}
 
     def test_but_not_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
+        monkeypatch.setattr(server.messages.waiting, "_POLL_SECONDS", 0.001)
         with pytest.raises(UserError, match=r"only 1 of clients\.count = 5 nodes connected within 0 s"):
             discover_clients(AnsweringGrid({2: describes(0)}), 5, timeout=0.01)
 
@@ -120,14 +120,14 @@ class TestDiscovery:
             discover_clients(AnsweringGrid({2: describes(0), 3: lambda message: None}), 2, timeout=0.02)
 
     def test_a_node_whose_answer_was_lost_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
+        monkeypatch.setattr(server.messages.waiting, "_POLL_SECONDS", 0.001)
         answers, said = iter([fails("upload", REPLY_LOST[1]), fails("died", REPLY_LOST[2]), describes(1)]), []
         grid = AnsweringGrid({2: describes(0), 3: lambda message: next(answers)(message)})
         assert discover_clients(grid, 2, 10, said.append).node_ids == {0: 2, 1: 3}
         assert said.count("the answer of node 3 was lost: it is asked again") == 2
 
     def test_but_not_for_longer_than_the_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
+        monkeypatch.setattr(server.messages.waiting, "_POLL_SECONDS", 0.001)
         grid = AnsweringGrid({2: describes(0), 3: fails("died", REPLY_LOST[2])})
         with pytest.raises(UserError, match="no node has partition-id 1"):
             discover_clients(grid, 2, timeout=0.02)
@@ -143,113 +143,6 @@ class TestDiscovery:
         answers = {2: describes(0), 3: fails("this SuperNode has no partition id")}
         with pytest.raises(UserError, match=r"^this SuperNode has no partition id$"):
             discover_clients(AnsweringGrid(answers), 2, timeout=1)
-
-
-class InMemoryGrid(AnsweringGrid):
-    """One whose nodes are all there from the start, named as Flower's own."""
-
-
-class TestWaiting:
-    @pytest.fixture(autouse=True)
-    def _polls_quickly(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server.messages.discovery, "_POLL_SECONDS", 0.001)
-
-    def test_it_says_at_once_who_is_missing_and_now_and_then_again(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(server.messages.discovery, "_SECONDS_BETWEEN_LINES", 0.1)
-        lines: list[str] = []
-        with pytest.raises(UserError, match=r"only 1 of clients.count = 3 nodes .* partition-id 0, 2"):
-            discover_clients(AnsweringGrid({7: describes(1)}), 3, 0.35, lines.append)
-        assert 3 <= len(lines) <= 4
-        assert "1 of clients.count = 3 are there; no node has partition-id 0, 2" in lines[0]
-
-    @pytest.mark.timeout(60)
-    def test_a_simulation_fails_at_once_with_both_numbers(self) -> None:
-        grid = InMemoryGrid({node: describes(node) for node in range(10)})
-        with pytest.raises(UserError, match=r"has 10 nodes, but clients.count is 20.*num-supernodes=20"):
-            discover_clients(grid, 20, timeout=3600)
-        with pytest.raises(UserError, match=r"has 10 nodes, but clients.count is 5"):
-            discover_clients(grid, 5, timeout=3600)
-
-    def test_flowers_grid_of_a_simulation_is_known(self) -> None:
-        from flwr.superlink.grid import InMemoryGrid as FlowersOwn
-
-        assert is_simulation(FlowersOwn.__new__(FlowersOwn))
-        assert not is_simulation(AnsweringGrid({}))
-
-    def test_nodes_that_are_there_are_counted_when_no_more_come(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        grid = AnsweringGrid({})
-        views = iter([[], [2], [2, 3, 4]])
-        monkeypatch.setattr(grid, "get_node_ids", lambda: next(views, [2, 3, 4]))
-        lines: list[str] = []
-        assert count_nodes(grid, 10, lines.append) == 3
-        assert "waiting for a first node" in lines[0]
-
-    def test_nobody_is_not_counted_for_ever(self) -> None:
-        with pytest.raises(UserError, match="no node connected within 0 s"):
-            count_nodes(AnsweringGrid({}), 0.01, lambda text: None)
-
-    def test_a_node_that_has_gone_makes_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        answers = {2: describes(0), 3: fails("gone", NODE_UNAVAILABLE), 9: describes(1)}
-        grid = AnsweringGrid(answers)
-        views = iter([[2, 3], [2]])
-        monkeypatch.setattr(grid, "get_node_ids", lambda: next(views, [2, 9]))
-        lines: list[str] = []
-        assert discover_clients(grid, 2, 10, lines.append).node_ids == {0: 2, 1: 9}
-
-
-class TestReturn:
-    """A SuperNode that is started again has another node id and the partition id of before."""
-
-    def directory(self) -> ClientRegistry:
-        return ClientRegistry({0: 2, 1: 3}, np.array([[1, 2], [3, 4]]), True)
-
-    def test_it_takes_its_place(self) -> None:
-        clients = self.directory()
-        by_node = clients.client_ids
-        grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 4))})
-        assert returned_clients(grid, clients, 1) == [1]
-        assert clients.node_ids == {0: 2, 1: 9}
-        assert by_node == {2: 0, 9: 1}
-        assert returned_clients(grid, clients, 1) == []
-
-    def test_not_while_the_old_node_is_there(self) -> None:
-        clients = self.directory()
-        grid = AnsweringGrid({2: describes(0), 3: describes(1), 9: describes(1, (3, 4))})
-        assert returned_clients(grid, clients, 1) == []
-        assert clients.node_ids == {0: 2, 1: 3}
-        assert grid.sent == []
-
-    def test_a_node_that_is_none_of_the_clients_does_not_end_the_run(self) -> None:
-        clients, said = self.directory(), []
-        grid = AnsweringGrid(
-            {2: describes(0), 8: fails("this node has partition-id 2"), 9: describes(1, (3, 4))}
-        )
-        assert returned_clients(grid, clients, 1, said.append) == [1]
-        assert clients.node_ids == {0: 2, 1: 9}
-        assert said == ["node 8 takes no part: this node has partition-id 2"]
-
-    def test_not_with_other_data(self) -> None:
-        grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 5))})
-        with pytest.raises(UserError, match="client 1 has come back with different data"):
-            returned_clients(grid, self.directory(), 1)
-
-    def test_other_versions_are_said_and_noted(self) -> None:
-        clients, said = self.directory(), []
-        clients.versions[1] = ["torch 0.1"]
-        grid = AnsweringGrid({2: describes(0), 9: describes(1, (3, 4), versions=["torch 0.2"])})
-        assert returned_clients(grid, clients, 1, said.append) == [1]
-        assert clients.versions[1] == ["torch 0.2"]
-        (line,) = said
-        assert line.startswith("client 1: torch 0.2, but torch ")
-
-    def test_nobody_else_is_asked(self) -> None:
-        grid = AnsweringGrid({2: describes(0), 3: describes(1)})
-        assert returned_clients(grid, self.directory(), 1) == []
-        assert grid.sent == []
 
 
 def message(node_id: int) -> Message:

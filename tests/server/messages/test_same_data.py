@@ -13,7 +13,7 @@ from common.errors import UserError
 from datasets.configured import open_dataset
 from server.meeting import meet_clients
 from server.messages.client_registry import ClientRegistry
-from server.messages.discovery import returned_clients
+from server.messages.returned_nodes import returned_clients
 from tests.conftest import small_config
 from tests.server.messages.test_discovery import Answer, AnsweringGrid
 
