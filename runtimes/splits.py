@@ -25,7 +25,7 @@ from datasets.configured import open_dataset
 from datasets.partition_report import label_counts
 from datasets.partition_scheme import partition_clients
 from runtimes.command import exit_code
-from runtimes.sweep import PlannedRun, parse_seeds, plan
+from runtimes.sweep_plan import PlannedRun, parse_seeds, plan
 from server.checkpoints.stored_config import find_stored_config, stored_config
 
 Splits = dict[str, pd.DataFrame]

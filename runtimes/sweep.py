@@ -1,11 +1,9 @@
 """A sweep: the runs of an experiment file with axes, one after the other, and their table."""
 
 import argparse
-import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +11,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from clients._configuration import complete
 from clients.app import app
 from common.command_line import make_console
 from common.config import Config
-from common.config_values import merge, read_assignments, settle_budget
+from common.config_values import merge
 from common.errors import ClientFailureError, UserError
-from common.experiment import (
-    DEFAULT_METRICS,
-    OWN_ACCURACY,
-    Experiment,
-    LabelFilter,
-    Overrides,
-    Point,
-)
+from common.experiment import DEFAULT_METRICS, Experiment, LabelFilter
 from common.files import write_atomic
 from common.number_text import fixed
 from common.request import write_request
-from common.sections import Value
 from common.sweep_files import SWEEP_FILE
-from runtimes.comparators import AS_GIVEN, COMPARATORS
-from runtimes.run import compared, configure, run, saying_how_to_resume
+from runtimes.run import run, saying_how_to_resume
 from runtimes.sequential import SequentialGrid
-from runtimes.shared_keys import SharedKeys
+from runtimes.sweep_plan import PlannedRun, add_axes, naming, plan
 from runtimes.sweep_state import State, state_of
 from server.interrupt import stop_between_runs
 from server.named_parameters import without_inherited
@@ -43,44 +31,11 @@ from server.preparation import make_parts
 from server.records.columns import check_metrics
 from server.records.run_directory import check_writable
 
-COMPARATOR_AXIS = "comparator"
 # Sections that a published number depends on, and keys in them that do not affect it.
 _PUBLISHED_SECTIONS = ("dataset.", "model.", "partition.")
 _UNPUBLISHED_KEYS = (
     "dataset.root", "dataset.download", "augmentation.name", "augmentation.padding", "augmentation.cutout",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of a sweep.
-
-    Attributes
-    ----------
-    point : Point
-        Its labels and overrides.
-    config : Config
-        Its validated configuration, run directory included.
-    same_as : str
-        Name of the earlier run with the same configuration, which is run instead; empty if there is none.
-    assignments : Overrides
-        The overrides of the command line.
-    """
-
-    point: Point
-    config: Config
-    same_as: str
-    assignments: Overrides = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The labels, joined by commas."""
-        return self.point.name
-
-    @property
-    def path(self) -> Path:
-        """The run directory."""
-        return Path(self.config.run.directory)
 
 
 def launch_sweep(experiment: Experiment, options: argparse.Namespace, text: str) -> int:
@@ -130,90 +85,6 @@ def _check_metrics(metrics: Sequence[str], runs: Sequence[PlannedRun], options: 
         raise UserError(f"{options.experiment}: {error}") from None
 
 
-def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
-    """Add the axes requested on the command line: comparators, then seeds."""
-    if options.comparators:
-        experiment = experiment.with_axis(COMPARATOR_AXIS, {name: {} for name in COMPARATORS}, AS_GIVEN)
-        if OWN_ACCURACY not in experiment.metrics:  # only there does the lower bound show
-            experiment = replace(experiment, metrics=[*experiment.metrics, OWN_ACCURACY])
-    if options.seeds is not None:
-        experiment = experiment.with_seeds(parse_seeds(options.seeds))
-    return experiment
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds of ``--seeds``.
-
-    Raises
-    ------
-    UserError
-        If one is not an integer, or given twice.
-    """
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--seeds takes integers separated by commas, not '{text}'") from None
-    if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
-        raise UserError(f"--seeds names {twice[0]} twice: a repetition needs a seed of its own")
-    return seeds
-
-
-def plan(
-    experiment: Experiment, options: argparse.Namespace, directory: Path, selection: LabelFilter | None = None
-) -> list[PlannedRun]:
-    """Validate the configuration of every run and find duplicates.
-
-    A run that is not selected and not compatible with the command line is left out.
-
-    Raises
-    ------
-    UserError
-        One line that begins with the name of the run, or names the axis that ``--set`` would override.
-    """
-    selection = selection or LabelFilter((), experiment.axes)
-    assignments = read_assignments(options.set)
-    given = {**settle_budget(assignments), **({"runtime.name": options.runtime} if options.runtime else {})}
-    experiment.check_assignments(given, selection)
-    shared = SharedKeys(settle_budget(experiment.overrides), assignments)
-    planned: list[PlannedRun] = []
-    first: dict[tuple[tuple[str, Value], ...], str] = {}
-    for point in experiment.points():
-        with contextlib.ExitStack() as stack:
-            is_selected = point in selection
-            stack.enter_context(_naming(point.name) if is_selected else contextlib.suppress(UserError))
-
-            def configured(overrides: Overrides, sets: Overrides, point: Point = point) -> Config:
-                config = configure(options, overrides, sets, str(directory / point.name))
-                comparator = point.labels.get(COMPARATOR_AXIS)
-                return compared(config, comparator) if comparator in COMPARATORS else config
-
-            config = complete(shared.configure(point, configured, is_selected))
-            original = first.setdefault(identity(config), point.name)
-            planned.append(PlannedRun(point, config, original if original != point.name else "", assignments))
-    shared.check_used()
-    _check_distinct([item for item in planned if item.point in selection], given)
-    return planned
-
-
-def identity(config: Config) -> tuple[tuple[str, Value], ...]:
-    """Return the identity of a run: of two runs with the same one, only one is run."""
-    return tuple(sorted((key, value) for key, value in config.flat().items() if not key.startswith("run.")))
-
-
-def _check_distinct(runs: Sequence[PlannedRun], given: Overrides) -> None:
-    """Refuse a ``--set`` that removes every difference between two cells of the file."""
-    by_name = {item.name: item for item in runs}
-    for item in runs:
-        other = by_name.get(item.same_as)
-        if other is None or not (overruled := sorted(item.point.own & given.keys())):
-            continue
-        if settle_budget(item.point.overrides) != settle_budget(other.point.overrides):
-            raise UserError(
-                f"--set {overruled[0]} makes the runs '{other.name}' and '{item.name}' the same, which differ"
-                " in it: leave it out, or edit the file"
-            )
-
-
 def check(runs: Sequence[PlannedRun], console: Console) -> None:
     """Prepare every run up to its first round, including its data, without training.
 
@@ -224,7 +95,7 @@ def check(runs: Sequence[PlannedRun], console: Console) -> None:
     """
     with console.status("checking every configuration"):
         for item in runs:
-            with _naming(item.name):
+            with naming(item.name):
                 check_one(item.config)
 
 
@@ -359,12 +230,3 @@ def _outcome(summary: Mapping[str, Any]) -> str:
     if isinstance(accuracy, float):
         return f"{rounds}, test accuracy {accuracy:.2%}"
     return f"{rounds}, test loss {fixed(loss, 4)}" if isinstance(loss, float) else rounds
-
-
-@contextlib.contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Add to an error which run it is about."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"run '{name}': {error}") from None

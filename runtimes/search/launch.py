@@ -35,7 +35,8 @@ from runtimes.run import make_grid, saying_how_to_resume
 from runtimes.search.plan import PRUNING, Plan
 from runtimes.search.pruning import pruning
 from runtimes.search.sampling import Sampling
-from runtimes.sweep import check_one, directory_of, identity, launch_sweep, parse_seeds
+from runtimes.sweep import check_one, directory_of, launch_sweep
+from runtimes.sweep_plan import identity, parse_seeds
 from server.experiment import run_experiment
 from server.interrupt import StopRequest, stop_between_runs
 from server.messages.divergence import is_divergence

@@ -27,7 +27,7 @@ from datasets.noise import feature_noise_of_clients as noisy_clients
 from runtimes.queue.file import read_queue_file
 from runtimes.queue.runs import runs_of
 from runtimes.sequential import SequentialGrid
-from runtimes.sweep import PlannedRun, add_axes, plan
+from runtimes.sweep_plan import PlannedRun, add_axes, plan
 from server.preparation import make_parts
 
 QUEUES = sorted((PROJECT_ROOT / "experiments" / "queues").glob("*.toml"))
