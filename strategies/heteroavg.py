@@ -28,7 +28,7 @@ from models.sizes.population import Population
 from models.sizes.submodels import EntrySelection, SubModels, take
 from strategies._aggregation import WeightedAverage, whole
 from strategies._holders import HolderAverage
-from strategies._inco import InCo
+from strategies._inco_strategy import InCo
 from strategies._run_facts import RunFacts
 
 

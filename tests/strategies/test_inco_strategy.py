@@ -8,7 +8,8 @@ from common.errors import UserError
 from common.parameters import class_parameters, parse_parameters
 from common.records import ARRAYS, Payload, Tensors, to_record, to_tensors
 from server.checkpoints.state_codec import capture_attributes, restore_attributes
-from strategies._inco import InCo, InCoOptions, apply_inco
+from strategies._inco import InCoOptions, apply_inco
+from strategies._inco_strategy import InCo
 from strategies.scaffold import Scaffold
 from tests.strategies.messages import NodesOnly, make_reply
 

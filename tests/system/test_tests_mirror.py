@@ -47,7 +47,6 @@ REASONS = {
     "server/test_participation_runs.py": "participation schemes in whole runs",
     "server/test_returning_client.py": "nodes that are started again",
     "server/test_stored_partition.py": "the partition in a run directory",
-    "strategies/test_inco_strategy.py": "InCo in the server halves that inherit it",
     "test_fake_gpu.py": "tests/fake_gpu.py, on which other tests rely",
 }
 

@@ -26,7 +26,7 @@ from models.measures.representations import layer_outputs
 from runtimes.sequential import SequentialGrid
 from server.observers import Round
 from server.observers._similarity import Similarity
-from strategies._inco import InCo
+from strategies._inco_strategy import InCo
 from tests.conftest import Runner, small_config
 from tests.strategies.messages import make_message
 
