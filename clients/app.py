@@ -117,7 +117,7 @@ def answer_together(
         def run() -> RecordDict:
             with drawing_nothing(client.worker):
                 answer = client.conclude(outcome)
-            if client.is_foreign:
+            if client.is_from_outside:
                 check_answer(client, "conclude", answer)
             check_unwritten(client, outcome)
             sections, metrics = answer

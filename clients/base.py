@@ -134,7 +134,7 @@ class Client(Helpers, ListInterface):
     def prepare(self, received: Payload, config: ConfigRecord) -> None:
         """Do the part of a round that comes before its steps; parameters as in ``train``."""
         self._receive(received, config)
-        self._versions = versions(self.received) if self.is_foreign else {}
+        self._versions = versions(self.received) if self.is_from_outside else {}
         call_for_effect(self.begin_round)
         if self.overrides("begin_round"):
             self.worker.mark_trained()
@@ -147,7 +147,7 @@ class Client(Helpers, ListInterface):
             with torch.no_grad():
                 extra = self.end_round(self.params)
             check_sent(extra, f"what {type(self).__name__}.end_round returns")
-        if self.is_foreign:
+        if self.is_from_outside:
             check_writes(self, self._versions)
         if self.kept_names:
             self.state[KEPT_ENTRIES] = {
@@ -311,7 +311,7 @@ class Client(Helpers, ListInterface):
             worker.load(own)
         if not self.state:
             self.state = checked_init_state(self)
-            if self.is_foreign:  # the model's own tensors would change while it trains
+            if self.is_from_outside:  # the model's own tensors would change while it trains
                 check_finite(self.state, f"what {type(self).__name__}.init_state returns")
                 self.state = {
                     name: {key: value.detach().clone() for key, value in section.items()}

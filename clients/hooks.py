@@ -186,7 +186,7 @@ class Hooks(Job):
         return getattr(cls, hook) is not getattr(Hooks, hook)
 
     @property
-    def is_foreign(self) -> bool:
+    def is_from_outside(self) -> bool:
         """Whether the method's class is not one of the project's."""
         return not is_in(type(self), "clients")
 

@@ -29,7 +29,7 @@ _ROOT = "_flowerbed_plugins"
 _STAMP = "__flowerbed_stamp__"
 
 # Names of imported user modules: from plug-in folders, named in the configuration, or installed.
-_foreign: dict[str, None] = {}
+_outside: dict[str, None] = {}
 
 
 def import_from(folder: Path, name: str) -> ModuleType:
@@ -45,19 +45,19 @@ def import_module(name: str) -> ModuleType:
     UserError
         If importing it fails, with the file, the line and the error.
     """
-    note_foreign(name)
+    note_outside(name)
     return imported(name, lambda: importlib.import_module(name))
 
 
-def note_foreign(name: str) -> None:
+def note_outside(name: str) -> None:
     """Add a module to those that `values_of_modules` searches."""
-    _foreign[name] = None
+    _outside[name] = None
 
 
 def values_of_modules() -> list[Any]:
     """Return the values in modules from outside the project: globals, and attributes of their classes."""
     found: list[Any] = []
-    for name in _foreign:
+    for name in _outside:
         for value in list(vars(sys.modules[name]).values()) if name in sys.modules else ():
             found.append(value)
             if isinstance(value, type) and value.__module__ == name:
@@ -163,7 +163,7 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         setattr(module, _STAMP, _stamp(self.path))
         # Functions of a module import through the ``__import__`` of its builtins.
-        _foreign[module.__name__] = None
+        _outside[module.__name__] = None
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import}
         super().exec_module(module)
 

@@ -23,7 +23,7 @@ from common.files import expanded
 from common.overrides import check_arguments, check_overrides
 from common.package_modules import find_class, module_names, where
 from common.plugin_kinds import GROUPS, KINDS, PLOT, Kind
-from common.plugin_modules import has_module, import_from, import_module, imported, note_foreign
+from common.plugin_modules import has_module, import_from, import_module, imported, note_outside
 
 T = TypeVar("T")
 
@@ -160,7 +160,7 @@ def _places(kind: Kind, name: str) -> list[tuple[str, Callable[[], Any]]]:
 
 def _load(point: EntryPoint) -> Any:
     thing = point.load()
-    note_foreign(point.module)
+    note_outside(point.module)
     return thing
 
 

@@ -58,8 +58,8 @@ class PartitionScheme:
 
     def deal(self, dataset: Dataset, split: Split, generator: np.random.Generator) -> Partition:
         """Deal the samples of a split to the clients: the same way in every process."""
-        seed, is_foreign = torch_seed(self.seed, "partition"), is_from_outside(PARTITION, self.name)
-        with seeded_globally(seed, needed=is_foreign):
+        seed, is_outside = torch_seed(self.seed, "partition"), is_from_outside(PARTITION, self.name)
+        with seeded_globally(seed, needed=is_outside):
             return make_partition(
                 self.name,
                 labels_of(self.name, dataset, split),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from common.global_generators import seeded_globally
-from models.foreign import own_generators
+from models.outside import own_generators
 from models.sizes.early_exits import MultiExit
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm

@@ -25,7 +25,7 @@ from common.plugins import find_function, names, unknown
 from common.randomness import torch_seed
 from common.sections import NonNegative, Value
 from models.classifier import FeatureKind, add_projection, as_classifier, normalize_features
-from models.foreign import check_registered
+from models.outside import check_registered
 from models.weights.run_weights import load_run_weights
 
 __all__ = ["available_models", "build_model", "model_parameters"]

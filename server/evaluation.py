@@ -20,13 +20,13 @@ from datasets.transforms import augmented, check_augmentation, is_augmented, mak
 from models.batch_norm import recalibrate
 from models.classifier import Classifier
 from models.configured import build_configured_model, num_outputs
-from models.foreign import are_probabilities, check_keyed, check_outputs
 from models.heads.realignment import is_of_head
 from models.measures.class_report import GROUP_NAMES, group_accuracies
 from models.measures.evaluation import BatchMeasures, Evaluation, label_sums
 from models.measures.numbers import number_sums
 from models.measures.own import means
 from models.measures.sharpness import hessian_trace
+from models.outside import are_probabilities, check_keyed, check_outputs
 from models.sizes.submodels import SubModels
 from server.measurer import Candidate, Evaluator, Measurer, Measures, joined
 

@@ -200,7 +200,7 @@ class RoundLoop:
             try:
                 return self.strategy.aggregate_train(number, self.observers.replies(current, replies))
             except AveragingError as error:
-                if not self.strategy.is_foreign:
+                if not self.strategy.is_from_outside:
                     raise
                 raise UserError(f"{whose}: {error}") from None
 

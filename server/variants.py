@@ -13,7 +13,7 @@ def variants_of(strategy: FedAvg, model: Tensors) -> dict[str, Tensors]:
     UserError
         If they are not entries of the model.
     """
-    own = {name: value.clone() for name, value in model.items()} if strategy.is_foreign else model
+    own = {name: value.clone() for name, value in model.items()} if strategy.is_from_outside else model
     variants = strategy.variants(own)
     check_variants(variants, model, f"what {type(strategy).__name__}.variants returns")
     return variants

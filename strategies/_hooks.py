@@ -225,7 +225,7 @@ class ServerHooks(Strategy):
     ) -> None:
         """Add the section `name` of the current reply to its average."""
         weight = self.weight(metrics)
-        if self.is_foreign:
+        if self.is_from_outside:
             check_number(weight, f"what {type(self).__name__}.weight returns")
         average.add(section, weight)
 
@@ -234,7 +234,7 @@ class ServerHooks(Strategy):
         return new_messages(content, message_type, grid.get_node_ids())
 
     @property
-    def is_foreign(self) -> bool:
+    def is_from_outside(self) -> bool:
         """Whether the method's class is not one of the project's."""
         return not is_in(type(self), "strategies")
 

@@ -108,7 +108,7 @@ class FedAvg(ServerHooks):
     ) -> Iterable[Message]:
         """Build one message per client of the round; all have the same records."""
         self.global_model = to_tensors(arrays)
-        if self.is_foreign:  # whose hooks may write into it
+        if self.is_from_outside:  # whose hooks may write into it
             self.global_model = {name: value.clone() for name, value in self.global_model.items()}
         others = self.broadcast(server_round)
         check_sent(others, f"what {type(self).__name__}.broadcast returns")
@@ -150,7 +150,7 @@ class FedAvg(ServerHooks):
         updated = self.update(averages, server_round)
         what = f"what {type(self).__name__}.update returns"
         check_returned_tensors(updated, what)
-        if self.is_foreign:
+        if self.is_from_outside:
             self._check_updated(updated, what)
         return to_record(sections[ARRAYS].cast(updated)), metrics.result()
 

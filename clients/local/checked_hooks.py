@@ -62,7 +62,7 @@ def checked_initial_optimizer(client: Hooks) -> Tensors:
     state = client.initial_optimizer()
     what = f"what {type(client).__name__}.initial_optimizer returns"
     check_returned_tensors(state, what)
-    if state and client.is_foreign:
+    if state and client.is_from_outside:
         form = client.worker.optimizer_form
         if unknown := next((key for key in state if key not in form), ""):
             raise UserError(
@@ -112,7 +112,7 @@ def check_reaches_parameters(client: Hooks) -> None:
 
 def check_first_loss(client: Hooks, loss: torch.Tensor) -> None:
     """Refuse a loss from outside the project that is not finite before the model has taken a step."""
-    if (client.is_foreign and client.overrides("loss")) or is_from_outside(
+    if (client.is_from_outside and client.overrides("loss")) or is_from_outside(
         LOSS, client.worker.config.loss.name
     ):
         raise UserError(

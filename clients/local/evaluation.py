@@ -102,7 +102,7 @@ def predictors_of(client: Hooks) -> dict[str, Predictor]:
     called = f"{type(client).__name__}.{hook}"
     found = client.personal_predictors()
     check_predictors(found, f"what {called} returns")
-    if not client.is_foreign:
+    if not client.is_from_outside:
         return found
     num_classes = client.worker.dataset.num_classes
 

@@ -165,7 +165,8 @@ class _Training:
 def _correct_gradients(client: Hooks, params: Tensors, batch: Batch) -> None:
     grads = {name: param.grad for name, param in params.items() if param.grad is not None}
     client.batch = batch
-    keeps_it = client.is_foreign and client.worker.config.optimizer.clip_norm > 0  # clipping writes into it
+    # Clipping writes into it.
+    keeps_it = client.is_from_outside and client.worker.config.optimizer.clip_norm > 0
     for name, grad in corrected_gradients(client, params, grads).items():
         is_kept = grad is params[name] or (keeps_it and grad is not grads.get(name))
         params[name].grad = grad.clone() if is_kept else grad

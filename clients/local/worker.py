@@ -26,9 +26,9 @@ from datasets.transforms import make_normalizer
 from models.architectures.layers import dropout_layers
 from models.batch_norm import batch_norm_layers
 from models.configured import build_configured_model
-from models.foreign import is_foreign, key_recurrent_dropout, own_generators
 from models.measures.evaluation import Evaluation
 from models.measures.own import find_metrics
+from models.outside import has_outside_modules, key_recurrent_dropout, own_generators
 from models.sizes.submodels import as_splittable
 
 # With this partition a client holds whatever training data lie in its node's own data directory.
@@ -94,7 +94,7 @@ class Worker:
         self.initial_model: Tensors = {k: v.detach().clone() for k, v in self.model_state.items()}
         self.dropout_layers = dropout_layers(self.model)
         self.own_generators = own_generators(self.model)
-        self.runs_outside_code = clients_run_outside_code(self.config) or is_foreign(self.model)
+        self.runs_outside_code = clients_run_outside_code(self.config) or has_outside_modules(self.model)
         if self.device.type == "cuda":
             key_recurrent_dropout(self.model)
         self.batch_norm_layers = batch_norm_layers(self.model)

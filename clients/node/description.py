@@ -37,7 +37,7 @@ def run_describe(message: Message, context: Context) -> RecordDict:
         client.worker.model_state,
         f"what {type(client).__name__}.personal_names returns",
     )
-    if client.is_foreign:
+    if client.is_from_outside:
         checked_state_form(client)
         checked_receives(client)
         check_declared(client)

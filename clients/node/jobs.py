@@ -42,7 +42,7 @@ def run_train(message: Message, context: Context) -> RecordDict:
     """Train one client for one round and keep its state, if that is finite."""
     client = make_client(context, message)
     answer = client.train(read_sections(message.content), config_record(message.content))
-    if client.is_foreign:
+    if client.is_from_outside:
         check_answer(client, "conclude" if type(client).train is Client.train else "train", answer)
     sections, metrics = answer
     return with_state(client, message, context, compressed(client, sections), metrics)
@@ -52,7 +52,7 @@ def run_prelude(message: Message, context: Context) -> RecordDict:
     """Return what the server asks for before a round, and keep the client's state."""
     client = make_client(context, message)
     answer = client.answer_prelude(read_sections(message.content), config_record(message.content))
-    if client.is_foreign:
+    if client.is_from_outside:
         check_answer(client, "answer_prelude", answer)
     return with_state(client, message, context, *answer)
 
@@ -96,7 +96,7 @@ def with_state(
 
 def _since(client: Client, metrics: Mapping[str, int | float]) -> str:
     """Return when a client's loss became non-finite; if it did not, which of a user's hooks to look at."""
-    if (since := finite_since(metrics)) or not client.is_foreign:
+    if (since := finite_since(metrics)) or not client.is_from_outside:
         return since
     wrote = [f"{type(client).__name__}.{hook}" for hook in _WRITERS if client.overrides(hook)]
     return f", though its loss is: see {' and '.join(wrote)}" if wrote else ""
@@ -106,7 +106,7 @@ def run_evaluate(message: Message, context: Context) -> RecordDict:
     """Evaluate on one client."""
     client = make_client(context, message)
     metrics = client.test(read_sections(message.content), config_record(message.content))
-    if client.is_foreign:
+    if client.is_from_outside:
         check_measured(client, "test", metrics)
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 
@@ -115,7 +115,7 @@ def run_loss(message: Message, context: Context) -> RecordDict:
     """Return the loss of the global model on the client's training data."""
     client = make_client(context, message)
     metrics = client.training_loss(read_sections(message.content), config_record(message.content))
-    if client.is_foreign:
+    if client.is_from_outside:
         check_measured(client, "training_loss", metrics)
     return RecordDict({METRICS: MetricRecord(dict(metrics))})
 

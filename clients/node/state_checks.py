@@ -37,7 +37,7 @@ def check_state(client: Client) -> None:
                 f"method.name '{client.worker.config.method.name}': its client half keeps the state"
                 f" '{section}' without declaring it: return it from init_state or state_form"
             )
-        if client.is_foreign:
+        if client.is_from_outside:
             missing = "keep the form that init_state, or state_form, gives it"
             check_like(client.state[section], form, f"the state '{section}' of {name}", missing)
 

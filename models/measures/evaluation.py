@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.global_generators import seeded_if_drawn
-from models.foreign import own_generators
 from models.measures.own import BatchSums, Metric, Own, OwnSums, batch_sums
+from models.outside import own_generators
 
 
 @dataclass(frozen=True)

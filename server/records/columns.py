@@ -75,9 +75,9 @@ class Columns:
         observers = (*comma_list("observers", config.observers), *step_rule(config.steps).needs_observers)
         self._config = config
         self._own = (*_columns_of(method), *(name.replace("-", "_") for name in observers))
-        self._strategy_is_foreign = not is_in(method.strategy_class, "strategies")
-        self._client_is_foreign = not is_in(method.client_class, "clients")
-        self._any = self._strategy_is_foreign or any(is_from_outside(OBSERVER, name) for name in observers)
+        self._strategy_is_outside = not is_in(method.strategy_class, "strategies")
+        self._client_is_outside = not is_in(method.client_class, "clients")
+        self._any = self._strategy_is_outside or any(is_from_outside(OBSERVER, name) for name in observers)
         self._has_models = bool(config.model.sizes) or method.strategy_class.variants is not FedAvg.variants
         self._is_personal = method.client_class.is_personalised()
         self._keeps_all = method.client_parameters.get("personal_part") == "all"
@@ -86,7 +86,7 @@ class Columns:
     def __contains__(self, name: str) -> bool:
         """Return whether a run with other settings of what is measured could have such a column."""
         begins = name.partition("_")[0]
-        if self._any or (self._client_is_foreign and begins in (*_OF_CLIENTS, "train")):
+        if self._any or (self._client_is_outside and begins in (*_OF_CLIENTS, "train")):
             return True
         if name in _ALWAYS or any(fnmatchcase(name, own) for own in self._own):
             return True
@@ -99,7 +99,7 @@ class Columns:
     def needs(self, name: str) -> str:
         """Return the setting that a run would need to measure a column; empty if it may have it as it is."""
         begins, of_clients = name.partition("_")[0], self._config.clients.evaluate_fraction > 0
-        if self._any or self._client_is_foreign:
+        if self._any or self._client_is_outside:
             return ""
         if begins == "personal" and not self._is_personal:
             return "a method whose clients have models of their own"

@@ -21,7 +21,7 @@ REASONS = {
     "analysis/test_pictures.py": "every picture of one run",
     "clients/local/test_batch_norm_policy.py": "running statistics in local training",
     "clients/local/test_clipping.py": "clipped steps of the training loop and the metric that counts them",
-    "clients/local/test_foreign_randomness.py": "models with random layers of their own, in every carrier",
+    "clients/local/test_outside_randomness.py": "models with random layers of their own, in every carrier",
     "clients/local/test_isolation.py": "what a job computes, whatever ran before it",
     "clients/test_client_noise.py": "noise of the data on clients and in the central evaluation",
     "clients/test_label_noise.py": "label noise in local training",

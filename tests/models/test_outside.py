@@ -8,7 +8,7 @@ from torch import nn
 
 from common.errors import UserError
 from models.architectures.layers import Dropout
-from models.foreign import check_keyed, check_registered, key_recurrent_dropout, own_generators
+from models.outside import check_keyed, check_registered, key_recurrent_dropout, own_generators
 from tests.models.random_models import KINDS, Between
 
 MODULE_GENERATOR = torch.Generator()

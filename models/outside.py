@@ -34,7 +34,7 @@ def own_generators(model: nn.Module) -> list[Generator]:
     return _found[model]
 
 
-def is_foreign(model: nn.Module) -> bool:
+def has_outside_modules(model: nn.Module) -> bool:
     """Return whether `model` has modules that are neither the project's nor torch's layers."""
     return any(
         type(module).__module__.partition(".")[0] not in ("models", "torch") for module in model.modules()
@@ -60,7 +60,7 @@ def check_keyed(model: nn.Module, name: str, inputs: Tensor) -> None:
     UserError
         If it does not: it draws from a source that cannot be seeded, or depends on its earlier calls.
     """
-    if not is_foreign(model):
+    if not has_outside_modules(model):
         return
     buffers = {key: value.clone() for key, value in model.named_buffers()}
     kept = buffers.keys() & model.state_dict().keys()  # other buffers are not sent: their values are lost
