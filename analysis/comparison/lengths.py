@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from analysis.name_list import named
 from analysis.reading.runs import Run
 
-_MAX_LENGTHS, _MAX_NAMED = 4, 4
+_MAX_LENGTHS = 4
 
 
 def different_lengths(groups: Sequence[tuple[str, Sequence[Run]]]) -> str:
@@ -26,14 +27,10 @@ def different_lengths(groups: Sequence[tuple[str, Sequence[Run]]]) -> str:
         return f"not all after the same number of rounds: {lengths[-1]} to {lengths[0]}"
     most = max(lengths, key=lambda rounds: len(labels[rounds]))
     parts = [
-        f"{rounds} ({_named(labels[rounds])})"
+        f"{rounds} ({named(labels[rounds], '; ')})"
         for rounds in lengths
         if rounds != most or len(labels[most]) == 1
     ]
     if len(labels[most]) > 1:
         parts.append(f"{most} (the other {len(labels[most])})")
     return f"not all after the same number of rounds: {', '.join(parts)}"
-
-
-def _named(labels: Sequence[str]) -> str:
-    return "; ".join(labels[:_MAX_NAMED]) + ("; ..." if len(labels) > _MAX_NAMED else "")

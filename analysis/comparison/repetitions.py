@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.comparison.groups import distinct_names
+from analysis.name_list import named
 from analysis.reading.runs import Run, readable
-
-_MAX_NAMED = 4
 
 
 def common_rounds(runs: Sequence[Run]) -> pd.DataFrame:
@@ -33,13 +32,12 @@ def gaps(runs: Sequence[Run]) -> str:
         return ""
     rounds = sorted(measured - set.intersection(*(set(run.curve.index) for run in runs)))
     names = distinct_names([run.path for run in lacking])
-    who = ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
     ends = sorted({int(run.curve.index[-1]) for run in runs})
     last = f"; the last values are of rounds {', '.join(map(str, ends))}" if len(ends) > 1 else ""
     metric = readable(str(runs[0].curve.name)).capitalize()
     return (
         f"{metric}: curves of {len(runs)} runs leave out {_listed(rounds)},"
-        f" which not all have measured ({who}){last}"
+        f" which not all have measured ({named(names)}){last}"
     )
 
 
@@ -52,5 +50,4 @@ def _listed(rounds: Sequence[int]) -> str:
         else:
             parts.append([server_round])
     texts = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
-    shown = ", ".join(texts[:_MAX_NAMED]) + (", ..." if len(texts) > _MAX_NAMED else "")
-    return f"{'round' if len(rounds) == 1 else 'rounds'} {shown}"
+    return f"{'round' if len(rounds) == 1 else 'rounds'} {named(texts)}"

@@ -24,6 +24,7 @@ from analysis.comparison.reported import Reported
 from analysis.comparison.sweep_plot import line_looks, plot_sweep
 from analysis.comparison.sweep_report import title
 from analysis.comparison.sweep_table import axes_pivot, load_finished, shown_metrics
+from analysis.name_list import named
 from analysis.page.parts import Part, Picture, Section, Table, Text
 from analysis.plots.participation import participation_counts
 from analysis.reading.run_directory import (
@@ -256,13 +257,9 @@ def _participation(reported: Reported) -> list[Part]:
     names: dict[tuple[str, ...], list[str]] = {}  # runs with the same cohorts share a row
     for name, *values, _ in rows:  # the final metric is in the table of results
         names.setdefault(tuple(values), []).append(name)
-    merged = [[_together(found), *values] for values, found in names.items()]
+    merged = [[named(found, "; "), *values] for values, found in names.items()]
     parts: list[Part] = [Table(header[:-1], merged)]
     return parts + (_own_picture(reported.single, "participation") if reported.single else [])
-
-
-def _together(names: list[str]) -> str:
-    return "; ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _took_part(run: Run) -> bool:

@@ -9,6 +9,7 @@ from analysis.comparison.lengths import different_lengths
 from analysis.comparison.pivot import Pivot
 from analysis.comparison.sweep_plot import plot_sweep
 from analysis.comparison.sweep_table import Loaded, Rows, axes_pivot, load_finished, run_rows, shown_metrics
+from analysis.name_list import named
 from analysis.reading.runs import HOW_MEASURED, SEED_KEY, is_accuracy, readable, telling_keys
 from analysis.reading.sweep import read_sweep
 from analysis.tables import as_csv, as_latex, as_markdown, print_table
@@ -48,13 +49,13 @@ def write_report(path: Path, console: Console) -> list[Path]:
         print_table(*pivot.table(metric), console, title=title(pivot, metric))
         if lacking := [run.name for run in sweep.runs if run.is_finished and run.name not in loaded[metric]]:
             how = f" ({HOW_MEASURED})" if metric == OWN_ACCURACY else ""
-            console.print(f"without {metric}: {' '.join(lacking)}{how}", markup=False, highlight=False)
+            console.print(f"without {metric}: {named(lacking, ' ', 8)}{how}", markup=False, highlight=False)
         end = "" if number == 0 else f"-{metric.partition('|')[0]}"
         files.append(plot_sweep(pivot, metric, path / f"comparison{end}.png"))
         if is_grid(pivot):
             files.append(plot_heat_map(pivot, metric, path / f"heat-map{end}.png"))
     if waiting := [run.name for run in sweep.runs if not run.is_finished]:
-        console.print(f"not finished: {' '.join(waiting)}", markup=False, highlight=False)
+        console.print(f"not finished: {named(waiting, ' ', 8)}", markup=False, highlight=False)
     console.print(f"{path}: {', '.join(file.name for file in files)}", markup=False, highlight=False)
     return files
 

@@ -5,11 +5,10 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from analysis.name_list import named
 from analysis.reading.run_directory import NoDataError, is_unfinished, read_metrics
 from analysis.reading.sweep import is_sweep, read_sweep
 from common.errors import UserError
-
-_MAX_NAMED = 4
 
 
 def chosen(paths: Sequence[Path]) -> list[Path]:
@@ -27,13 +26,13 @@ def chosen(paths: Sequence[Path]) -> list[Path]:
     found = [part for part in there if _has_end(part)]
     if not found and (begun := [part for part in there if _has_rows(part)]):
         # Of this line, so that it is said once, although a command may ask twice.
-        warnings.warn(f"not finished, and shown as far as it is: {_named(begun)}", stacklevel=1)
+        warnings.warn(f"not finished, and shown as far as it is: {named(begun)}", stacklevel=1)
         return begun
     if not found and there:
         raise NoDataError(_unfinished(there[0]))
     _refuse_or_warn(found, foreign)
     if unfinished := [part for part in there if part not in found]:
-        warnings.warn(f"not finished, and left out: {_named(unfinished)}", stacklevel=2)
+        warnings.warn(f"not finished, and left out: {named(unfinished)}", stacklevel=2)
     return found
 
 
@@ -107,12 +106,7 @@ def _refuse_or_warn(found: Sequence[Path], foreign: dict[Path, str]) -> None:
     for path in damaged:
         warnings.warn(f"left out: {foreign[path]}", stacklevel=3)
     if others := [path for path in foreign if path not in damaged]:
-        warnings.warn(f"not run directories, and left out: {_named(others)}", stacklevel=3)
-
-
-def _named(paths: Sequence[Path]) -> str:
-    names = ", ".join(map(str, paths[:_MAX_NAMED]))
-    return names + (f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else "")
+        warnings.warn(f"not run directories, and left out: {named(others)}", stacklevel=3)
 
 
 def matching(paths: Iterable[Path]) -> list[Path]:
