@@ -14,19 +14,23 @@ metrics = ["test_accuracy"]
 [report.published]                  # the numbers to compare with, in the table's unit
 "iid,j8" = 43.81
 ```
+
+A list below ``[axes]`` is an axis of one key: ``[axes]`` with ``partition.alpha = [0.1, 1.0]`` is the axis
+"partition.alpha" with the labels "alpha=0.1" and "alpha=1.0".
 """
 
 import contextlib
+import json
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from common.config import missing_key
+from common.config import is_key, missing_key
 from common.config_values import RUN_OPTIONS
-from common.defaults import flatten
-from common.errors import UserError, shown
+from common.defaults import default_values, flatten
+from common.errors import UserError, nearest, shown
 from common.experiment import (
     DEFAULT_METRICS,
     SEPARATOR,
@@ -60,13 +64,18 @@ def parse_experiment(text: str, source: str) -> Experiment:
     tables = {
         name: _table(content.pop(name, {}), f"{source}: [{name}]") for name in ("axes", "cells", "report")
     }
-    axes = {
-        axis: {
+    axes: dict[str, dict[str, Overrides]] = {}
+    for axis, labels in tables["axes"].items():
+        leaves = dict(_leaves(axis, labels))
+        if leaves and all(isinstance(values, list) for values in leaves.values()):
+            if twice := leaves.keys() & axes.keys():
+                raise UserError(f"{source}: [axes] has two lists for {min(twice)}: leave one out")
+            axes |= {key: _axis_of_values(key, values, source) for key, values in leaves.items()}
+            continue
+        axes[axis] = {
             label: _flat(overrides, f"{source}: [axes.{axis}.{label}]")
             for label, overrides in _table(labels, f"{source}: [axes.{axis}]").items()
         }
-        for axis, labels in tables["axes"].items()
-    }
     check_axes(axes, source)
     cells = [
         (_pattern(labels, axes, source), _flat(overrides, f'{source}: [cells."{labels}"]'))
@@ -75,6 +84,10 @@ def parse_experiment(text: str, source: str) -> Experiment:
     for _, overrides in cells:
         _check_run_keys(overrides, source)
     metrics, published = _parse_report(tables["report"], axes, source)
+    if lists := [
+        key for name, value in content.items() for key, v in _leaves(name, value) if isinstance(v, list)
+    ]:
+        raise UserError(f"{source}: {lists[0]} has a list: to run each of its values, write it below [axes]")
     overrides = _overrides(flatten(content, source), source)
     if search_table is None:
         return Experiment(overrides, axes, cells, metrics, published)
@@ -83,6 +96,35 @@ def parse_experiment(text: str, source: str) -> Experiment:
             raise UserError(f"{source}: [{name}] and [search] cannot be combined: leave one of them out")
     search = parse_search(search_table, overrides, source)
     return Experiment(overrides, metrics=metrics, published=published, search=search)
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the values below a key that are no tables, by their dotted keys."""
+    if not isinstance(value, Mapping):
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from _leaves(f"{key}.{name}", inner)
+
+
+def _axis_of_values(key: str, values: Sequence[Any], source: str) -> dict[str, Overrides]:
+    """Return an axis with a label for each value of one key."""
+    if not is_key(key):
+        raise UserError(
+            f"{source}: [axes] has a list for '{key}', which is not a key{nearest(key, default_values())}"
+            " (a list has the values of one key; [axes.NAME.LABEL] has keys below it)"
+        )
+    axis: dict[str, Overrides] = {}
+    for value in values:
+        if not isinstance(value, bool | int | float | str):
+            raise UserError(
+                f"{source}: [axes] has for {key} the value {shown(value)}: it must be a single one"
+            )
+        label = value if isinstance(value, str) else f"{key.rpartition('.')[2]}={json.dumps(value)}"
+        if label in axis:
+            raise UserError(f"{source}: [axes] has {shown(value)} twice for {key}: leave one out")
+        axis[label] = {key: value}
+    return axis
 
 
 @contextlib.contextmanager
@@ -168,6 +210,8 @@ def _flat(value: Any, place: str) -> Overrides:
 
 def _table(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        hint = "; values are written as [axes.NAME.LABEL], and below it the keys" if "[axes." in place else ""
+        hint = ""
+        if "[axes." in place:
+            hint = "; values are written as [axes.NAME.LABEL] and below it the keys, or as a list of one key"
         raise UserError(f"{place} must be a table, not {shown(value)}{hint}")
     return value

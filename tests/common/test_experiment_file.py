@@ -76,6 +76,16 @@ def test_another_axis_keeps_cells_and_published_numbers() -> None:
     assert experiment.published_for(points["nc5,j16,as-given"].labels) is None
 
 
+def test_a_list_is_an_axis_of_one_key() -> None:
+    lists = "method.name = ['moon', 'fedavg']\npartition.alpha = [0.1, 1]\nlocal.drop-last = [true]"
+    experiment = parse_experiment(f"rounds = 3\n[axes]\n{lists}\n[axes.seed.s0]\nseed = 0", "x.toml")
+    assert list(experiment.axes) == ["method.name", "partition.alpha", "local.drop-last", "seed"]
+    points = {point.name: point.overrides for point in experiment.points()}
+    assert list(points)[:2] == ["moon,alpha=0.1,drop-last=true,s0", "moon,alpha=1,drop-last=true,s0"]
+    keys = {"rounds": 3, "method.name": "fedavg", "partition.alpha": 1, "local.drop-last": True, "seed": 0}
+    assert points["fedavg,alpha=1,drop-last=true,s0"] == keys
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -89,7 +99,17 @@ def test_another_axis_keeps_cells_and_published_numbers() -> None:
         ("[axes.way]\nlocal.steps = 3", "x.toml: [axes.way] sets local.steps without a label"),
         ("[axes.seed]\na.seed = 1\nb.seed = 1", "'a' and 'b' of the axis 'seed' are the same seed"),
         ("[axes]\nsplit = 3", "x.toml: [axes.split] must be a table, not 3"),
-        ("[axes.split]\niid = [3]", "not [3]; values are written as [axes.NAME.LABEL]"),
+        ("[axes.split]\niid = [3]", "[axes] has a list for 'split.iid', which is not a key"),
+        ("[axes]\nmethod = ['fedavg']", "'method', which is not a key; did you mean 'method.name'?"),
+        ("[axes]\nrounds = []", "axis 'rounds' has no labels"),
+        ("[axes]\n'method.name' = ['moon']\nmethod.name = ['q-ffl']", "has two lists for method.name"),
+        ("[axes]\nrounds = [1, 1]", "[axes] has 1 twice for rounds: leave one out"),
+        ("[axes]\nrounds = [[1], 2]", "[axes] has for rounds the value [1]: it must be a single one"),
+        ("[axes]\nmethod.name = ['a/b']", "axis 'method.name' has a label 'a/b'"),
+        (
+            "method.name = ['fedavg', 'moon']",
+            "method.name has a list: to run each of its values, write it below",
+        ),
         ("[axes.split]\niid = 3", "x.toml: [axes.split.iid] must be a table, not 3"),
         ("[axes.split]", "x.toml: axis 'split' has no labels: give it tables [axes.split.<label>]"),
         ('[axes.split."a,b"]', "axis 'split' has a label 'a,b': take letters, digits"),

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from common.defaults import PROJECT_ROOT
 from common.plugin_kinds import KINDS
 from common.plugins import use_folders
 from run_simulation import main
+from server.observers import Round
 
 SMALL = {
     "rounds": "2", "clients.count": "6", "clients.fraction": "1.0", "local.epochs": "0", "local.steps": "2",
@@ -181,3 +182,15 @@ def together(parent: Path) -> list[str]:
         pairs.pop(UNUSED.get(title, ""), None)
     pairs |= {"local.steps": "2", "clients.count": "2"}
     return [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
+
+
+def test_what_observers_see_is_there() -> None:
+    text = (PROJECT_ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    table = text.partition("| of `current` |")[2].partition("\n\n")[0]
+    named = {
+        name
+        for row in re.findall(r"^\| (`.*?`) \|", table, flags=re.M)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert named >= {"number", "metrics", "row"}
+    assert named <= {field.name for field in fields(Round)}

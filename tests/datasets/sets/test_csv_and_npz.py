@@ -1,11 +1,15 @@
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from common.defaults import PROJECT_ROOT
 from common.errors import UserError
 from datasets import Dataset, load_dataset
 
@@ -260,3 +264,18 @@ def test_a_column_without_a_value_to_train_on_is_one_line(tmp_path: Path) -> Non
     what = "has no value in the rows to train on: name it in dataset.drop"
     line = f"{tmp_path / 'train.csv'}: the column 'a' {what}"
     assert {outcome(seed) for seed in range(12)} == {"", line}
+
+
+def test_a_data_set_of_hugging_face_becomes_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (PROJECT_ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    code = page.partition("## Hugging Face")[2].partition("```python\n")[2].partition("```")[0]
+    images = [Image.fromarray(np.full((5, 4), level, dtype=np.uint8)) for level in range(6)]
+    rows = {"image": images, "label": [0, 1, 2] * 2}
+    library = SimpleNamespace(load_dataset=lambda path, split: rows)
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setitem(sys.modules, "datasets", library)
+        exec(code, {})
+    data = load_dataset("npz", root=tmp_path / "mnist")
+    assert (data.kind, data.input_shape, data.num_classes) == ("images", (3, 5, 4), 3)
+    assert data.test.inputs[:, 0, 0, 0].tolist() == list(range(6))
