@@ -100,7 +100,7 @@ def print_table(
     table = Table(title=None if title is None else escape(title), title_justify="left")
     for number, name in enumerate(header):
         is_number = number and all(_NUMBER.fullmatch(row[number]) for row in rows)
-        table.add_column(escape(name), justify="right" if is_number else "left")
+        table.add_column(escape(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     (console or make_console()).print(table)

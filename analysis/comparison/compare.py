@@ -1,8 +1,9 @@
 """Compare runs, or lay out a sweep as a table: ``python -m analysis compare DIR [DIR ...]``."""
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.command import add_picture, add_runs, add_table, check_files, command, for_each
@@ -23,6 +24,7 @@ from analysis.reading.runs import (
     mean_and_deviation,
     mean_text,
     telling_keys,
+    unit,
     without_repeats,
 )
 from analysis.reading.selection import chosen, chosen_runs
@@ -33,7 +35,6 @@ from common.command_line import Parser
 Rows = list[list[str]]
 
 _ROUNDS = "rounds"  # a separate column: the number of rounds of a run
-_KINDS = ("final", "last ten", "best")
 
 
 @command
@@ -99,17 +100,28 @@ def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
 
 
-def _kinds(metric: str) -> list[str]:
-    return [f"{kind} {metric.replace('|', ' or ')}" for kind in _KINDS]
+def _kinds(runs: Sequence[Run], metric: str) -> dict[str, str]:
+    """Return attribute → heading of the results in the tables; no mean of the last ten if no run has ten."""
+    kinds = {"final": "final", "last_ten": "last ten", "best": "best"}
+    if all(math.isnan(run.last_ten) for run in runs):
+        del kinds["last_ten"]
+    return {name: f"{kind} {unit(metric)}" for name, kind in kinds.items()}
+
+
+def _results(runs: Sequence[Run], kinds: Iterable[str], metric: str) -> list[str]:
+    """Return means over runs; accuracies in per cent."""
+    scale, digits = (100, 2) if is_accuracy(metric) else (1, 4)
+    return [mean_text([scale * getattr(run, kind) for run in runs], digits) for kind in kinds]
 
 
 def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per run."""
     keys = [key for key in telling_keys(runs) if key != _ROUNDS]
+    kinds = _kinds(runs, metric)
     header = [
         "run",
         *keys,
-        *_kinds(metric),
+        *kinds.values(),
         _ROUNDS,
         "seconds",
     ]
@@ -117,7 +129,7 @@ def run_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
         [
             name,
             *_values(run, keys),
-            *(mean_text([value], 4) for value in (run.final, run.last_ten, run.best)),
+            *_results([run], kinds, metric),
             str(run.rounds),
             f"{run.seconds:.1f}",
         ]
@@ -134,10 +146,11 @@ def _range(numbers: Sequence[int]) -> str:
 def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
     """Return header and rows of a table with one row per configuration: mean and deviation over the seeds."""
     keys = [key for key in telling_keys(runs) if key not in (SEED_KEY, _ROUNDS)]
+    kinds = _kinds(runs, metric)
     header = [
         *keys,
         "seeds",
-        *_kinds(metric),
+        *kinds.values(),
         _ROUNDS,
         "seconds",
     ]
@@ -145,9 +158,7 @@ def seed_table(runs: Sequence[Run], metric: str) -> tuple[list[str], Rows]:
         [
             *_values(group[0], keys),
             str(len(group)),
-            mean_text([run.final for run in group], 4),
-            mean_text([run.last_ten for run in group], 4),
-            mean_text([run.best for run in group], 4),
+            *_results(group, kinds, metric),
             _range([run.rounds for run in group]),
             mean_text([run.seconds for run in group], 1),
         ]
@@ -162,8 +173,8 @@ def _with_published(runs: Sequence[Run], metric: str, table: tuple[list[str], Ro
     groups = [(str(number), group) for number, group in enumerate(group_seeds(runs))]
     if published := published_numbers(groups):
         scale, digits = (100, 2) if is_accuracy(metric) else (1, 4)
-        unit = " (%)" if is_accuracy(metric) else ""
-        header += [f"published{unit}", f"difference{unit}"]
+        percent = " (%)" if is_accuracy(metric) else ""
+        header += [f"published{percent}", f"difference{percent}"]
         for row, (name, group) in zip(rows, groups, strict=True):
             final = scale * mean_and_deviation([run.final for run in group])[0]
             row += against(published.get(name), final, digits)

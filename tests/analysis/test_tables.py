@@ -56,3 +56,11 @@ def test_a_reader_that_has_seen_enough_is_no_failure(monkeypatch):
     monkeypatch.setattr("sys.stdout", Closed())
     with pytest.raises(BrokenPipeError):  # which `guarded` takes; SystemExit(1) is what rich would make of it
         print_table(HEADER, ROWS)
+
+
+def test_a_narrow_terminal_loses_no_text(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "24")
+    print_table(["run", "method.name"], [["a-long-name-of-a-run", "fedprox"]])
+    cells = [line.split("│")[1:3] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    joined = ["".join(parts).replace(" ", "") for parts in zip(*cells, strict=True)]
+    assert joined == ["a-long-name-of-a-run", "fedprox"]

@@ -69,12 +69,12 @@ def test_run_table(runs):
 
     assert header[:4] == ["run", "method.mu", "method.name", "seed"]
     assert header[4:] == [
-        "final test_accuracy", "last ten test_accuracy", "best test_accuracy", "rounds", "seconds",
+        "final test accuracy (%)", "best test accuracy (%)", "rounds", "seconds",
     ]  # fmt: skip
     assert rows == [
-        ["a", "-", "fedavg", "0", "0.6000", "-", "0.6000", "2", "150.0"],
-        ["b", "-", "fedavg", "1", "0.8000", "-", "0.8000", "2", "150.0"],
-        ["c", "0.1", "fedprox", "0", "0.7000", "-", "0.9000", "2", "150.0"],
+        ["a", "-", "fedavg", "0", "60.00", "60.00", "2", "150.0"],
+        ["b", "-", "fedavg", "1", "80.00", "80.00", "2", "150.0"],
+        ["c", "0.1", "fedprox", "0", "70.00", "90.00", "2", "150.0"],
     ]
 
 
@@ -85,13 +85,18 @@ def test_seed_table(runs):
         "-",
         "fedavg",
         "2",
-        "0.7000 ± 0.1414",
-        "-",
-        "0.7000 ± 0.1414",
+        "70.00 ± 14.14",
+        "70.00 ± 14.14",
         "2",
         "150.0 ± 0.0",
     ]
-    assert rows[1] == ["0.1", "fedprox", "1", "0.7000", "-", "0.9000", "2", "150.0"]
+    assert rows[1] == ["0.1", "fedprox", "1", "70.00", "90.00", "2", "150.0"]
+
+
+def test_the_mean_of_the_last_ten_rounds_is_a_column_if_a_run_has_ten(make_run, run_dirs):
+    long = load_run(make_run("long", [0.1, *[0.4, 0.6] * 5]), "test_accuracy")
+    header, rows = run_table([load_run(run_dirs[0], "test_accuracy"), long], "test_accuracy")
+    assert [row[header.index("last ten test accuracy (%)")] for row in rows] == ["-", "50.00"]
 
 
 def test_best_loss_is_the_least(run_dirs):
@@ -111,8 +116,8 @@ def test_command_prints_both_tables_and_draws(run_dirs, tmp_path, capsys):
     assert main([*map(str, run_dirs), "--out", str(out), "--markdown"]) == 0
 
     text = capsys.readouterr().out
-    assert "| c | 0.1 | fedprox | 0 | 0.7000 | - | 0.9000 | 2 | 150.0 |" in text
-    assert "0.7000 ± 0.1414" in text
+    assert "| c | 0.1 | fedprox | 0 | 70.00 | 90.00 | 2 | 150.0 |" in text
+    assert "70.00 ± 14.14" in text
     assert picture_is_drawn(out)
 
 
@@ -161,14 +166,14 @@ def test_a_run_made_twice_says_nothing_of_the_spread_over_seeds(make_run, capsys
     with pytest.warns(UserWarning, match=r"again repeats .*a, with the same seed and numbers"):
         assert main([*map(str, runs), "--markdown"]) == 0
 
-    assert "| 3 | 0.7000 ± 0.1000 |" in capsys.readouterr().out
+    assert "| 3 | 70.00 ± 10.00 |" in capsys.readouterr().out
 
 
 def test_a_loss_that_diverged_is_short(make_run):
     run = load_run(make_run("a", [0.1, 0.6]), "test_accuracy")
     huge = dataclasses.replace(run, curve=run.curve * 1e300)
 
-    assert run_table([huge], "test_loss")[1][0][1:4] == ["6e+299", "-", "6e+299"]
+    assert run_table([huge], "test_loss")[1][0][1:3] == ["6e+299", "6e+299"]
 
 
 @pytest.mark.parametrize(
