@@ -71,7 +71,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         type=float,
         help="multiply the number of rounds by FACTOR, e.g. 0.1",
     )
-    parser.add_argument("--seeds", metavar="SEED[,SEED]", help="run everything once per seed")
+    parser.add_argument("--seeds", metavar="SEED[,SEED]", help="run everything once with each of these seeds")
     comparators = parser.add_mutually_exclusive_group()
     comparators.add_argument(
         "--comparators",

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,7 +59,13 @@ def add_axes(experiment: Experiment, options: argparse.Namespace) -> Experiment:
         if OWN_ACCURACY not in experiment.metrics:  # only there does the lower bound show
             experiment = replace(experiment, metrics=[*experiment.metrics, OWN_ACCURACY])
     if options.seeds is not None:
-        experiment = experiment.with_seeds(parse_seeds(options.seeds))
+        seeds = parse_seeds(options.seeds)
+        if len(seeds) == 1 and seeds[0] > 1:
+            warnings.warn(
+                f"--seeds {seeds[0]} is one run, of the seed {seeds[0]}: several are --seeds 0,1,...",
+                stacklevel=1,
+            )
+        experiment = experiment.with_seeds(seeds)
     return experiment
 
 

@@ -278,6 +278,11 @@ def test_wrong_commands(arguments: list[str], complaint: str, capsys: Output) ->
     assert complaint in capsys.readouterr().err
 
 
+def test_one_seed_that_may_be_meant_as_a_number_of_seeds_is_noticed(sweep: Sweeper) -> None:
+    with pytest.warns(UserWarning, match=r"--seeds 3 is one run, of the seed 3: several are --seeds 0,1,"):
+        assert sweep("--seeds", "3", "--list") == 0
+
+
 def test_the_directory_of_a_single_run_is_no_place_for_a_sweep(
     sweep: Sweeper, tmp_path: Path, capsys: Output
 ) -> None:
