@@ -37,6 +37,8 @@ def complete(config: Config, given: Container[str] = ()) -> Config:
     check_needs(method.declared, method.parameters, method.needs, given)
     _check_topology(config, method, given)
     _check_compression(config, method)
+    if method.parameters.get("personal_part") == "all":
+        check_without_model(config)
     _check_unused(config, method, given)
     values = config.flat()
     missing = {key: value for key, value in _defaults(method).items() if key not in values}
@@ -136,17 +138,24 @@ def run_differences(old: Config, new: Config) -> list[str]:
     return differences(old, new, method.depends_on_rounds)
 
 
-def idle_without_model(config: Config) -> list[str]:
-    """Return the keys that change or weigh what is sent of the model, so nothing where clients keep it whole.
+def check_without_model(config: Config) -> None:
+    """Refuse keys that change, weigh or measure what is sent of the model: clients keep it whole.
 
     An attack on what clients train on counts for their own models, too.
     """
     attack = type(chosen_object(ATTACK, config.attack, Attack))
-    changes = {
+    idle = {
         "compression.name": config.compression.name != NONE,
         "attack.name": attack.model is not Attack.model and attack.labels is Attack.labels,
         "privacy.clipping": config.privacy.clipping != "off",
         "batch-norm.policy": config.batch_norm.policy == "recalibrate",
         "participation.correction": config.participation.parameters.get("correction", "none") != "none",
+        "analysis.sharpness-images": config.analysis.sharpness_images > 0,
     }
-    return [key for key, is_set in changes.items() if is_set]
+    for key, is_set in idle.items():
+        if is_set:
+            raise NoEffectError(
+                key,
+                f"{key} = {config.flat()[key]!r} would have no effect: clients of '{config.method.name}' keep"
+                " the whole model; leave it out",
+            )

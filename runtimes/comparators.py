@@ -6,7 +6,6 @@ round; ``local-only`` trains each client's model on its own data, without averag
 
 from collections.abc import Callable, Mapping, Sequence
 
-from clients._configuration import idle_without_model
 from common.config import Config
 from common.defaults import default_values
 from common.errors import UserError, nearest
@@ -58,7 +57,7 @@ def derive(
     if comparator == AS_GIVEN:
         return config
     if comparator == LOCAL_ONLY:
-        return without_idle_keys(Config.from_flat(_local_only(config)))
+        return without_idle_keys(Config.from_flat(_local_only(config)))  # such as those of attacks
     if comparator == CENTRALIZED:
         pooled = _centralized(config, client_sizes, keeps_natural_clients)
         return without_idle_keys(Config.from_flat(pooled))
@@ -123,13 +122,8 @@ def _centralized(
 def _local_only(config: Config) -> dict[str, Value]:
     values = _reset(_whole_model(config), "method", "topology")
     values["method.name"] = LOCAL_ONLY
-    # No part of the model is sent, so there is nothing to change, to weigh or to record.
-    for key in idle_without_model(config):
-        if (section := key.partition(".")[0]) == "participation":
-            del values[key]  # who takes part is as before
-        else:
-            values = _reset(values, section)
-    values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": "", "analysis.sharpness-images": 0}
+    # No part of the model is sent, so there is nothing to record.
+    values |= {"analysis.similarity-rounds": "", "analysis.update-rounds": ""}
     if arrivals := arrivals_per_round(config):
         values["clients.fraction"] = arrivals / config.clients.count
     if config.stop.metric != "train_loss":  # there is no global model

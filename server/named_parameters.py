@@ -79,11 +79,15 @@ def without_idle_keys(config: Config, given: Container[str] = ()) -> Config:
             check_active(values, given)
             check_parameters(config, given)
         except NoEffectError as error:
-            if error.key in given:
+            section, _, name = error.key.partition(".")
+            idle = [error.key]
+            if name in ("name", "clipping"):  # with it go the other keys of its section
+                idle = [key for key in values if key.startswith(f"{section}.")]
+            if any(key in given for key in idle):
                 raise
-            del values[error.key]
-            if error.key in (defaults := default_values()):
-                values[error.key] = defaults[error.key]
+            defaults = default_values()
+            values = {key: value for key, value in values.items() if key not in idle}
+            values |= {key: defaults[key] for key in idle if key in defaults}
             config = Config.from_flat(values)
         else:
             return config

@@ -5,7 +5,7 @@ import copy
 import torch
 from flwr.serverapp import Grid
 
-from clients._configuration import idle_without_model
+from clients._configuration import check_without_model
 from clients.registry import load_method
 from common.clock import ClientSpeeds
 from common.cohort import cohort_size
@@ -80,15 +80,7 @@ def make_parts(config: Config, grid: Grid, say: Say = print) -> Parts:
 def _check_without_model(config: Config) -> None:
     """Refuse what goes by the global model's results or changes it, where clients keep the whole model."""
     name = config.method.name
-    for key in idle_without_model(config):
-        raise UserError(
-            f"{key} = {config.flat()[key]!r} would have no effect: clients of '{name}' keep the whole model;"
-            " leave it out"
-        )
-    if config.analysis.sharpness_images > 0:
-        raise UserError(
-            f"analysis.sharpness-images measures the global model, and clients of '{name}' keep it whole"
-        )
+    check_without_model(config)
     for key in keys_looking_at(config, "test", "validation"):
         raise UserError(f"{key} looks at the global model, and clients of '{name}' keep the whole model")
 

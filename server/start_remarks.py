@@ -59,6 +59,8 @@ def start_remarks(parts: Parts) -> Iterator[str]:
         )
     if not parts.has_global_model:
         yield "the clients keep the whole model: there is no global one, and so no test accuracy of it"
+        if "weighting" in config.method.parameters and type(parts.strategy) is FedAvg:
+            yield "method.weighting has no effect: there is no mean of models"
     elif clients.personal_names:
         yield (
             f"{len(clients.personal_names)} of the model's {len(evaluation.initial_arrays())} arrays stay"

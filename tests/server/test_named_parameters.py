@@ -80,6 +80,9 @@ IDLE: dict[str, dict[str, Value]] = {
     "a need": {"method.name": "localsgd", "method.outer-momentum": 0.5},
     "a switch": {"attack.fraction": 0.5},
     "a topology": {"topology.name": "torus"},
+    "a compression": {"method.name": "local-only", "compression.name": "top-k"},
+    "a measure": {"method.name": "local-only", "analysis.sharpness-images": 8},
+    "a policy": {"method.name": "fedper", "method.personal-part": "all", "batch-norm.policy": "recalibrate"},
 }
 
 
@@ -96,6 +99,24 @@ def test_a_key_without_effect_is_refused_of_a_user_and_reset_in_what_was_stored(
     assert without_idle_keys(config) == rest
     assert without_idle_keys(config, others) == rest
     assert without_idle_keys(rest, others) == rest
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"compression.name": "top-k", "compression.fraction": 0.05, "compression.error-feedback": True},
+        {"attack.name": "sign-flip", "attack.factor": 2.0, "attack.fraction": 0.5},
+        {"privacy.clipping": "fixed", "privacy.noise-multiplier": 0.3},
+    ],
+    ids=lambda section: next(iter(section)),
+)
+def test_with_what_is_reset_go_its_parameters(section: dict[str, Value]) -> None:
+    alone: dict[str, Value] = {"method.name": "local-only"}
+    config = make_config({**alone, **section})
+    switch, parameter = list(section)[:2]
+    assert without_idle_keys(config, alone) == make_config(alone)
+    with pytest.raises(NoEffectError, match=f"^{switch} = .* clients of 'local-only' keep the whole model"):
+        without_idle_keys(config, {parameter})
 
 
 def test_a_parameter_that_does_not_exist_is_refused_in_what_was_stored() -> None:

@@ -224,7 +224,7 @@ class TestPersonalParts:
             run_small("run", method__name="local-only", **looking)
 
     def test_the_sharpness_of_a_global_model_that_is_not_there_is_refused(self, run_small: Runner) -> None:
-        with pytest.raises(UserError, match=r"^analysis\.sharpness-images measures the global model"):
+        with pytest.raises(UserError, match=r"^analysis\.sharpness-images = 8 would have no effect"):
             run_small("run", method__name="local-only", analysis__sharpness_images=8)
 
     def test_a_client_that_never_trained_has_the_initial_part(self, run_small: Runner) -> None:

@@ -106,3 +106,18 @@ def test_a_key_that_was_taken_without_effect_is_not_one_that_the_file_lacks(run_
         found = find_stored_config(run)
     assert found is not None
     assert (found.values["rounds"], found.remark) == (9, "")
+
+
+def test_a_run_resumes_without_a_key_that_is_refused_since_it_began(
+    run_small: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = {"method__name": "local-only"}
+    with monkeypatch.context() as earlier:
+        for module in ("clients._configuration", "server.preparation"):
+            earlier.setattr(f"{module}.check_without_model", lambda config: None)
+        run_small("run", **alone, rounds=2, compression__name="sign", analysis__sharpness_images=8)
+    path = run_small("run", **alone, rounds=4, run__resume=True)
+    expected = run_small("whole", **alone, rounds=4)
+    assert (path / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+    config = parse_toml((path / "config.toml").read_text(), "")
+    assert (config["compression.name"], config.get("analysis.sharpness-images", 0)) == ("none", 0)
