@@ -1,6 +1,5 @@
 """Files: atomic writes that survive a kill, and reads that cannot hang."""
 
-import contextlib
 import errno
 import os
 import stat
@@ -59,15 +58,16 @@ def expanded(path: str | Path, key: str) -> Path:
     Raises
     ------
     UserError
-        If it is empty, or cannot be a path here: an unknown user's home, a name that is too long, circular
-        links.
+        If it is empty, or cannot be a path here: a zero byte, an unknown user's home, a name that is too long,
+        circular links.
     """
     if path == "":  # Path("") would be the current folder
         raise UserError(f"{key}: a path is empty; is a variable of the shell not set?")
     try:
         result = Path(path).expanduser()
-        with contextlib.suppress(ValueError):  # a null character: there is no such file
-            result.stat()
+        result.stat()
+    except ValueError:
+        raise UserError(f"{key} is not UTF-8 text, or holds a zero byte: {shown(str(path))}") from None
     except RuntimeError as error:
         raise UserError(f"{key}: cannot use the path {shown(str(path))}: {error}") from None
     except OSError as error:

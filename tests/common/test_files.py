@@ -109,3 +109,7 @@ class TestReading:
             UserError, match=r"^some\.key: cannot use the path '/?x+\.\.\.: File name too long"
         ):
             expanded("x" * 5000, "some.key")
+
+    def test_a_path_with_a_zero_byte(self) -> None:
+        with pytest.raises(UserError, match=r"^some\.key is not UTF-8 text, or holds a zero byte: 'a\\x00'$"):
+            expanded("a\0", "some.key")
