@@ -58,8 +58,8 @@ def expanded(path: str | Path, key: str) -> Path:
     Raises
     ------
     UserError
-        If it is empty, or cannot be a path here: a zero byte, an unknown user's home, a name that is too long,
-        circular links.
+        If it is empty, or cannot be a path here: a zero byte, an unknown user's home, a name that is too
+        long, circular links.
     """
     if path == "":  # Path("") would be the current folder
         raise UserError(f"{key}: a path is empty; is a variable of the shell not set?")
