@@ -74,7 +74,7 @@ def discover_clients(
         *device_remarks(descriptions, device),
     ):
         say(remark)
-    return _directory(descriptions)
+    return _registry(descriptions)
 
 
 def describe(
@@ -137,7 +137,7 @@ def _check_answers(found: Collection[int], nodes: Collection[int], num_clients: 
         raise UserError(f"no node answers for client {missing[0]} ({len(missing)} of {num_clients} missing)")
 
 
-def _directory(found: list[Description]) -> ClientRegistry:
+def _registry(found: list[Description]) -> ClientRegistry:
     return ClientRegistry(
         {description.client_id: description.node_id for description in found},
         np.array([description.label_counts for description in found], dtype=np.int64),
