@@ -50,7 +50,7 @@ def test_a_line_is_found_and_a_resumed_run_finds_the_same(
     assert again["model_sha256"] == summary["model_sha256"]
     capsys.readouterr()
     assert not compare([str(root / "a"), str(root / "b")])
-    assert "test_loss" in capsys.readouterr().out
+    assert "final test loss" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
