@@ -116,9 +116,11 @@ class Helper:
     def living(self) -> dict[int, str]:
         mark = f"{MARK}={self.mark}".encode()
         return {
-            int(folder.name): (folder / "comm").read_text().strip()
+            int(folder.name): name.decode().strip()
             for folder in Path("/proc").glob("[0-9]*")
-            if mark in _read(folder / "environ") and b"State:\tZ" not in _read(folder / "status")
+            if mark in _read(folder / "environ")
+            and b"State:\tZ" not in _read(folder / "status")
+            and (name := _read(folder / "comm"))  # it may end in between
         }
 
 
